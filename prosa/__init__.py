@@ -1,0 +1,1 @@
+"""Prosa: the whole life of a language model."""

@@ -1,0 +1,3 @@
+from prosa.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""What this machine offers a model: device, number format, threads, and how fast it multiplies matrices."""
+
+import os
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from prosa.streams import derive_seed
+
+# One square size big enough to be compute bound and small enough to finish in milliseconds.
+_PROBE_SIZE = 1024
+_PROBE_SECONDS = 0.15
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a job computes and in which number format; chosen by `choose_device`, printed by every job."""
+
+    type: str
+    name: str
+    threads: int
+    compute_dtype: torch.dtype
+    matmul_flops_per_second: float
+    reason: str
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(self.type)
+
+
+def choose_device(requested: str = "auto", dtype: str = "auto", threads: int = 0) -> Device:
+    """The device to compute on; `dtype` auto is bfloat16 where it multiplies 1.3 times faster than float32.
+
+    requested: auto, cpu, cuda or mps; threads: 0 leaves torch's own choice.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    kind = requested
+    if requested == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    rates = {torch.float32: measure_matmul(kind, torch.float32), torch.bfloat16: measure_matmul(kind, torch.bfloat16)}
+    ratio = rates[torch.bfloat16] / rates[torch.float32]
+    if dtype == "auto":
+        chosen = torch.bfloat16 if ratio >= 1.3 else torch.float32
+    else:
+        chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+    name = torch.cuda.get_device_name() if kind == "cuda" else _cpu_name()
+    reason = f"bfloat16 multiplies {ratio:.1f}x as fast as float32 here"
+    if dtype != "auto":
+        reason += ", set by hand"
+    return Device(kind, name, torch.get_num_threads(), chosen, rates[chosen], reason)
+
+
+@lru_cache(maxsize=8)
+def measure_matmul(kind: str, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of one large matrix product, the fastest of several."""
+    left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=kind).to(dtype)
+    right = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=kind).to(dtype)
+    best = float("inf")
+    end = time.perf_counter() + _PROBE_SECONDS
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        left @ right
+        if kind == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return 2 * _PROBE_SIZE**3 / best
+
+
+def torch_stream(seed: int, purpose: str, *counters: int, device: str = "cpu") -> torch.Generator:
+    """A torch generator for one purpose and position (see prosa.streams)."""
+    return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, *counters))
+
+
+def seed_everything(seed: int, purpose: str, *counters: int) -> None:
+    """Sets torch's global stream, which dropout reads; called at each step so that resuming needs no saved state."""
+    torch.manual_seed(derive_seed(seed, purpose, *counters))
+
+
+def available_memory_bytes() -> int:
+    """Memory that can be taken without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _cpu_name() -> str:
+    cpuinfo = "/proc/cpuinfo"
+    if os.path.exists(cpuinfo):
+        with open(cpuinfo, encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    import platform
+
+    return platform.processor() or platform.machine()
