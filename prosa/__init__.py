@@ -1,1 +1,25 @@
-"""Prosa: the whole life of a language model."""
+"""Prosa takes a language model through its whole life, from text that people wrote to a model that writes.
+
+>>> import prosa
+>>> llm = prosa.load("runs/vila")
+>>> llm.generate("Era uma vez", max_new_tokens=80)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prosa.generate import LanguageModel
+
+__version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def load(path: str | Path) -> LanguageModel:
+    """The model of a run, a stage, a checkpoint or any Hugging Face folder; torch is imported here, not before."""
+    from prosa.generate import load as load_model
+
+    return load_model(path)

@@ -1,1 +1,41 @@
+"""The machine that the training rooms share: batches, loop, optimizers, schedule, planner, processes."""
 
+from prosa.training.batches import Batch, Batches
+from prosa.training.distributed import World, join_world
+from prosa.training.loop import FitResult, FitSettings, Position, fit, measure_step
+from prosa.training.optimizers import MuonAdamW, OptimizerSettings, orthogonalize
+from prosa.training.planner import (
+    Choice,
+    Shape,
+    TrainingSettings,
+    choose_vocab_size,
+    plan_length,
+    plan_shape,
+    predict_memory,
+    probe_settings,
+)
+from prosa.training.schedule import learning_rate_factor
+
+__all__ = [
+    "Batch",
+    "Batches",
+    "Choice",
+    "FitResult",
+    "FitSettings",
+    "MuonAdamW",
+    "OptimizerSettings",
+    "Position",
+    "Shape",
+    "TrainingSettings",
+    "World",
+    "choose_vocab_size",
+    "fit",
+    "join_world",
+    "learning_rate_factor",
+    "measure_step",
+    "orthogonalize",
+    "plan_length",
+    "plan_shape",
+    "predict_memory",
+    "probe_settings",
+]

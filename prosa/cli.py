@@ -1,0 +1,308 @@
+"""The command line: verbs in the order in which a model lives, each calling one room.
+
+Data goes to stdout, everything else to stderr. Rooms are imported inside the verbs, so that `prosa --help` is instant.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prosa.errors import ConfigError, ProsaError, StorageError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+corpus_app = typer.Typer(no_args_is_help=True, help="Sources become clean, unique, mixed documents.")
+tokenizer_app = typer.Typer(no_args_is_help=True, help="Documents become token ids.")
+app.add_typer(corpus_app, name="corpus")
+app.add_typer(tokenizer_app, name="tokenizer")
+
+Target = Annotated[str, typer.Argument(help="A settings file, a run folder, a file or folder of text, `world:` or `python:`.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings by hand, as section.key=value.")]
+RunFolder = Annotated[Path | None, typer.Option("--run", help="Where the run is kept (default: runs/NAME).")]
+Minutes = Annotated[float, typer.Option(help="Train for this long; shape, batch and rates follow.")]
+Tokens = Annotated[int, typer.Option(help="Train on this many tokens instead.")]
+Steps = Annotated[int, typer.Option(help="Train for this many steps instead.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Lang = Annotated[str, typer.Option(help="Language of what is said: pt or en (default: the system's).")]
+AllowDrift = Annotated[list[str] | None, typer.Option(help="Go on although this key of the fingerprint differs.")]
+
+
+@app.command("run")
+def run_life(
+    target: Target,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    minutes: Minutes = 0,
+    tokens: Tokens = 0,
+    steps: Steps = 0,
+    lang: Lang = "",
+    restart: Annotated[str, typer.Option(help="Move this stage aside (base) and make it anew.")] = "",
+    allow_drift: AllowDrift = None,
+) -> None:
+    """Live a whole life: corpus, tokenizer, base model, evaluation, and a summary at the end."""
+    from prosa.life import live, resolve_life
+
+    folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
+    live(folder, life, lang=lang, restart=restart, allow_drift=allow_drift or [])
+
+
+@corpus_app.command("build")
+def corpus_build(target: Target, overrides: Overrides = None, run: RunFolder = None, workers: int = 0) -> None:
+    """Read, clean, deduplicate and split the sources."""
+    from prosa.corpus import describe_corpus
+    from prosa.life import prepare_corpus, resolve_life
+    from prosa.tables import print_corpus
+
+    folder, life = resolve_life(target, overrides or [], run)
+    corpus, _ = prepare_corpus(folder, life.corpus, workers=workers)
+    print_corpus(describe_corpus(corpus))
+
+
+@corpus_app.command("show")
+def corpus_show(
+    target: Target, overrides: Overrides = None, run: RunFolder = None, as_json: AsJson = False
+) -> None:
+    """What is in the corpus: documents, bytes, languages, kinds, duplicates, rejects, samples."""
+    from prosa.corpus import describe_corpus
+    from prosa.life import count_tokens, prepare_corpus, resolve_life
+    from prosa.tables import print_corpus
+
+    folder, life = resolve_life(target, overrides or [], run)
+    corpus, _ = prepare_corpus(folder, life.corpus, is_shown=not as_json)
+    description = describe_corpus(corpus) | {"tokens": count_tokens(folder)}
+    print_json(description) if as_json else print_corpus(description)
+
+
+@tokenizer_app.command("train")
+def tokenizer_train(target: Target, overrides: Overrides = None, run: RunFolder = None) -> None:
+    """Train a byte-level BPE on the corpus and write the token shards."""
+    from prosa.life import prepare_corpus, prepare_tokenizer, prepare_tokens, resolve_life
+    from prosa.tables import print_tokenizer
+    from prosa.tokenizer import describe_tokenizer
+
+    folder, life = resolve_life(target, overrides or [], run)
+    corpus, _ = prepare_corpus(folder, life.corpus)
+    tokenizer, _ = prepare_tokenizer(folder, corpus, life.tokenizer)
+    prepare_tokens(folder, corpus, tokenizer)
+    print_tokenizer(describe_tokenizer(tokenizer, corpus))
+
+
+@tokenizer_app.command("show")
+def tokenizer_show(
+    path: Annotated[Path, typer.Argument(help="A run or a folder with tokenizer.json.")],
+    text: Annotated[str, typer.Argument(help="Text to show as tokens.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """How the tokenizer cuts a text, or how many bytes its tokens hold by language and kind."""
+    from prosa.corpus import open_corpus
+    from prosa.tables import print_tokenizer, print_tokens
+    from prosa.tokenizer import Tokenizer, describe_tokenizer
+
+    folder = path / "tokenizer" if (path / "tokenizer").is_dir() else path
+    tokenizer = Tokenizer.load(folder)
+    if text:
+        ids = tokenizer.encode(text)
+        tokens = [{"id": id, "token": tokenizer.show(id), "n_bytes": len(tokenizer.token_bytes(id))} for id in ids]
+        print_json(tokens) if as_json else print_tokens(tokens)
+        return
+    description = describe_tokenizer(tokenizer, open_corpus(path / "corpus"))
+    print_json(description) if as_json else print_tokenizer(description)
+
+
+@app.command()
+def plan(
+    target: Target,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    minutes: Minutes = 0,
+    tokens: Tokens = 0,
+    steps: Steps = 0,
+    as_json: AsJson = False,
+) -> None:
+    """What would be trained here in that time, and why, without training."""
+    from dataclasses import asdict
+
+    from prosa.device import choose_device
+    from prosa.life import prepare_corpus, prepare_tokenizer, prepare_tokens, resolve_life
+    from prosa.tables import print_choices
+    from prosa.training import plan_shape
+
+    folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
+    corpus, _ = prepare_corpus(folder, life.corpus, is_shown=not as_json)
+    tokenizer, _ = prepare_tokenizer(folder, corpus, life.tokenizer)
+    shards, _ = prepare_tokens(folder, corpus, tokenizer, is_shown=not as_json)
+    device = choose_device(life.pretrain.device, life.pretrain.dtype, life.pretrain.threads)
+    train_tokens = sum(shards.n_tokens("train", source) for source in shards.sources)
+    shape = plan_shape(life.pretrain, device, vocab_size=shards.vocab_size, train_tokens=train_tokens)
+    if as_json:
+        print_json({"model": shape.model.model_dump(), "choices": [asdict(choice) for choice in shape.choices]})
+    else:
+        print_choices(shape.choices, device, file=sys.stdout)
+
+
+@app.command()
+def pretrain(
+    target: Target,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    minutes: Minutes = 0,
+    tokens: Tokens = 0,
+    steps: Steps = 0,
+    allow_drift: AllowDrift = None,
+) -> None:
+    """Train a base model; the same command goes on where an earlier one stopped."""
+    from prosa.life import pretrain_base, resolve_life
+
+    folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
+    result = pretrain_base(folder, life, allow_drift=allow_drift or [])
+    if not result.is_finished:
+        say(f"{result.stopped_by}: saved at step {result.position.step}; the same command goes on from there")
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="A run, a stage, a checkpoint or a Hugging Face folder.")],
+    prompt: Annotated[str, typer.Argument(help="The beginning; `-` reads it from stdin.")] = "",
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-m")] = 128,
+    temperature: Annotated[float, typer.Option("--temperature", "-t")] = 0.8,
+    top_k: int = 0,
+    top_p: float = 0.95,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    seed: int | None = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be given again.")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many samples.")] = 1,
+    explain: Annotated[bool, typer.Option(help="Show every step's ten likeliest tokens.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write on from a prompt, token by token."""
+    import prosa
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    llm = prosa.load(model)
+    sampling: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "stop": tuple(stop or ()),
+    }
+    if explain:
+        from prosa.tables import print_explained
+
+        print_explained(llm.explain(text, **sampling))
+    elif as_json:
+        from prosa.generate import Sampling
+
+        completions = llm.complete([llm.encode_prompt(text)], Sampling(**sampling, n=n))[0]
+        print_json([{"prompt": text, "text": c.text, "finish_reason": c.finish_reason} for c in completions])
+    elif n > 1:
+        for index, sample in enumerate(llm.generate(text, n=n, **sampling), start=1):
+            typer.echo(f"{index}. {text}{sample}\n")
+    else:
+        typer.echo(text, nl=False)
+        for piece in llm.generate(text, stream=True, **sampling):
+            typer.echo(piece, nl=False)
+            sys.stdout.flush()
+        typer.echo()
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    model: Annotated[str, typer.Option(help="Another model to measure on this run's data.")] = "",
+    as_json: AsJson = False,
+    lang: Lang = "",
+) -> None:
+    """Bits per byte with intervals, world facts, and how much is learned by heart."""
+    from prosa.life import evaluate_base
+    from prosa.tables import choose_language, print_evaluation
+
+    evaluation = evaluate_base(run, model=model, is_shown=not as_json)
+    print_json(evaluation) if as_json else print_evaluation(evaluation, choose_language(lang))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A run or model folder.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    run: Annotated[Path | None, typer.Option(help="Whose validation documents to use (default: the first's).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which of two models predicts the same documents better, and whether that could be chance."""
+    from prosa.life import compare_models
+    from prosa.tables import print_comparison
+
+    result = compare_models(first, second, run or Path(first), is_shown=not as_json)
+    print_json(result) if as_json else print_comparison(first, second, result)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine offers: device, number format, speed, memory, compiler."""
+    import platform
+    import shutil
+
+    import torch
+
+    import prosa
+    from prosa.device import available_memory_bytes, choose_device
+
+    device = choose_device()
+    facts = {
+        "prosa": prosa.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": f"{device.type} ({device.name})",
+        "threads": device.threads,
+        "number format": f"{str(device.compute_dtype).removeprefix('torch.')}: {device.reason}",
+        "matmul": f"{device.matmul_flops_per_second / 1e9:,.0f} GFLOP/s",
+        "free memory": f"{available_memory_bytes() / 1e9:.1f} GB",
+        "C++ compiler": next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), "none: no torch.compile on CPUs"),
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name:>14}  {value}")
+
+
+def print_json(value: Any) -> None:
+    import orjson
+
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    sys.stdout.write(orjson.dumps(value, option=options).decode() + "\n")
+
+
+def say(message: str) -> None:
+    """One line for the person at the terminal, on stderr."""
+    typer.echo(message, err=True)
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends in one message, a hint and its exit code (docs/cli.md)."""
+    try:
+        app()
+    except ProsaError as error:
+        say(f"prosa: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        import errno
+
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            say(f"prosa: {StorageError(f'the disk refused to write: {error}', hint='free some space and run the same command again')}")
+            sys.exit(StorageError.exit_code)
+        if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
+            say(f"prosa: {ConfigError(str(error), hint='check the path and its permissions')}")
+            sys.exit(ConfigError.exit_code)
+        raise

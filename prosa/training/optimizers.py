@@ -1,0 +1,125 @@
+"""Muon for the matrices inside the blocks, AdamW for embeddings, head, norms and biases.
+
+A gradient step in a matrix is most useful when all its directions move alike; Muon therefore replaces the momentum
+by the nearest orthogonal matrix. Sources: Jordan et al. 2024, Muon: an optimizer for hidden layers (the five-step
+Newton-Schulz iteration and the max(1, rows/columns)^0.5 scale); Loshchilov & Hutter 2019, Decoupled Weight Decay
+Regularization (arXiv:1711.05101), algorithm 2, for AdamW.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from prosa.config import Settings
+from prosa.errors import CheckpointError
+
+# Quintic coefficients chosen by Jordan et al. for the steepest slope at zero; they bring singular values to 0.7..1.2.
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_NEWTON_SCHULZ_STEPS = 5
+
+
+class OptimizerSettings(Settings):
+    """Peak learning rates and their companions; the schedule multiplies both rates by the same factor."""
+
+    matrix_learning_rate: float = 0.02
+    learning_rate: float = 3e-3
+    matrix_momentum: float = 0.95
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-10
+    weight_decay: float = 0.01
+    gradient_clip: float = 1.0
+
+
+class MuonAdamW:
+    """Both optimizers over one model; its whole state is a flat dict of named tensors."""
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
+        self.settings = settings
+        self.matrices = {name: p for name, p in model.named_parameters() if _is_block_matrix(name, p)}
+        others = {name: p for name, p in model.named_parameters() if name not in self.matrices}
+        self._other_names = list(others)
+        self._adamw = torch.optim.AdamW(
+            others.values(),
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=0.0,
+            fused=True,
+        )
+        self._momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
+        self._groups = _group_by_shape(self.matrices)
+
+    @torch.no_grad()
+    def step(self, factor: float) -> None:
+        """One update with both peak learning rates times `factor`; gradients stand in `.grad`."""
+        for group in self._adamw.param_groups:
+            group["lr"] = self.settings.learning_rate * factor
+        self._adamw.step()
+        for names in self._groups:
+            self._step_matrices(names, self.settings.matrix_learning_rate * factor)
+
+    def _step_matrices(self, names: list[str], rate: float) -> None:
+        parameters = [self.matrices[name] for name in names]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        assert len(gradients) == len(parameters), "a block matrix got no gradient"
+        momentum = [self._momentum[name] for name in names]
+        beta = self.settings.matrix_momentum
+        torch._foreach_lerp_(momentum, gradients, 1 - beta)
+        nesterov = torch._foreach_lerp(gradients, momentum, beta)
+        directions = orthogonalize(torch.stack(nesterov))
+        rows, columns = parameters[0].shape
+        scale = max(1.0, rows / columns) ** 0.5
+        torch._foreach_mul_(parameters, 1 - rate * self.settings.weight_decay)
+        torch._foreach_add_(parameters, list(directions.to(parameters[0].dtype)), alpha=-rate * scale)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """All state by name: `muon.momentum.NAME`, `adamw.{exp_avg,exp_avg_sq,step}.NAME`."""
+        tensors = {f"muon.momentum.{name}": value for name, value in self._momentum.items()}
+        for name, parameter in zip(self._other_names, self._adamw.param_groups[0]["params"], strict=True):
+            for key, value in self._adamw.state[parameter].items():
+                tensors[f"adamw.{key}.{name}"] = value
+        return tensors
+
+    def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back what `state_tensors` gave; CheckpointError when names or shapes are another model's."""
+        for name, momentum in self._momentum.items():
+            saved = tensors.get(f"muon.momentum.{name}")
+            if saved is None or saved.shape != momentum.shape:
+                raise CheckpointError(f"the optimizer state of `{name}` is missing or of another shape")
+            momentum.copy_(saved)
+        for name, parameter in zip(self._other_names, self._adamw.param_groups[0]["params"], strict=True):
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adamw.{key}.{name}" in tensors]
+            self._adamw.state[parameter] = {key: tensors[f"adamw.{key}.{name}"].clone() for key in keys}
+
+
+def orthogonalize(matrices: Float[Tensor, "N R C"]) -> Float[Tensor, "N R C"]:
+    """The orthogonal factor of each matrix, roughly, by five Newton-Schulz steps in bfloat16 (Jordan et al. 2024)."""
+    a, b, c = _NEWTON_SCHULZ
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if is_tall else matrices
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        gram = x @ x.mT
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.mT if is_tall else x
+
+
+def gradient_norm(model: nn.Module) -> float:
+    """The L2 norm over all gradients; inf or nan when any of them is."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))))
+
+
+def _is_block_matrix(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim == 2 and ".layers." in name
+
+
+def _group_by_shape(matrices: Mapping[str, Tensor]) -> list[list[str]]:
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, matrix in matrices.items():
+        groups.setdefault(tuple(matrix.shape), []).append(name)
+    return list(groups.values())

@@ -1,0 +1,309 @@
+"""Minutes, tokens or steps become a whole training job: shape, batch, learning rates, length, each with its reason.
+
+The shape follows from the compute that the time buys on this machine (device.measure_matmul); the length follows
+from a measured step of that very shape. Nothing chosen by hand is overruled. The rules are starting points measured
+on corpora of 1 to 60 MB (docs/training.md); they hold for models of roughly 0.5M to 50M parameters.
+"""
+
+import math
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+
+from prosa.config import Settings
+from prosa.device import Device, available_memory_bytes
+from prosa.errors import ConfigError, OutOfMemory
+from prosa.model import ModelSettings, count_parameters, flops_per_token
+from prosa.training.loop import FitSettings
+from prosa.training.optimizers import OptimizerSettings
+
+# The share of the large-matrix rate that a whole compiled training step reaches on CPUs, for choosing a shape only.
+_EXPECTED_SHARE = 0.30
+# Tokens trained on per parameter: Hoffmann et al. 2022 (arXiv:2203.15556) found 20 for one epoch of large models.
+_TOKENS_PER_PARAMETER = 20
+# Compiling costs about half a minute and makes a step about 1.5 times as fast, so it pays after 90 seconds.
+_SECONDS_WHERE_COMPILING_PAYS = 90
+_DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
+
+
+class TrainingSettings(Settings):
+    """How long, how large, how fast; 0 (or auto) means chosen by the planner."""
+
+    minutes: float = Field(default=0.0, ge=0, le=100_000)
+    tokens: int = Field(default=0, ge=0, le=10**15)
+    steps: int = Field(default=0, ge=0, le=10**9)
+    depth: int = Field(default=0, ge=0, le=256)
+    d_model: int = Field(default=0, ge=0, le=32_768)
+    d_head: int = Field(default=0, ge=0, le=256)
+    n_head: int = Field(default=0, ge=0, le=512)
+    n_kv_head: int = Field(default=0, ge=0, le=512)
+    d_ff: int = Field(default=0, ge=0, le=131_072)
+    context_length: int = Field(default=0, ge=0, le=1_048_576)
+    ties_embeddings: bool = True
+    dropout: float = Field(default=-1.0, ge=-1, lt=1)
+    batch_size: int = Field(default=0, ge=0, le=1_000_000)
+    micro_batch: int = Field(default=0, ge=0, le=1_000_000)
+    learning_rate: float = Field(default=0.0, ge=0, le=10)
+    matrix_learning_rate: float = Field(default=0.0, ge=0, le=10)
+    weight_decay: float = Field(default=0.1, ge=0, le=10)
+    gradient_clip: float = Field(default=1.0, ge=0)
+    warmup_fraction: float = Field(default=0.02, ge=0, le=1)
+    cooldown_fraction: float = Field(default=0.6, ge=0, le=1)
+    final_fraction: float = Field(default=0.02, ge=0, le=1)
+    compile: str = Field(default="auto", pattern="^(auto|yes|no)$")
+    device: str = Field(default="auto", pattern="^(auto|cpu|cuda|mps)$")
+    dtype: str = Field(default="auto", pattern="^(auto|float32|bfloat16)$")
+    threads: int = Field(default=0, ge=0, le=4096)
+    evaluate_every: int = Field(default=0, ge=0)
+    sample_every: int = Field(default=0, ge=0)
+    save_every: int = Field(default=0, ge=0)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    trackers: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One derived value and why it is what it is."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The model and batch a job will use, before its length is known."""
+
+    model: ModelSettings
+    batch_size: int
+    micro_batch: int
+    is_compiled: bool
+    memory_bytes: int
+    choices: tuple[Choice, ...]
+
+
+def plan_shape(
+    wanted: TrainingSettings, device: Device, *, vocab_size: int, train_tokens: int, world_size: int = 1
+) -> Shape:
+    """The largest model that the time can feed, and the batch and memory it takes.
+
+    Raises ConfigError when no length is given or two are, OutOfMemory when not even one sequence fits.
+    """
+    if sum(value > 0 for value in (wanted.minutes, wanted.tokens, wanted.steps)) != 1:
+        raise ConfigError(
+            "the length of training must be given once: minutes, tokens or steps", hint="for example `--minutes 10`"
+        )
+    choices: list[Choice] = []
+    context_length = wanted.context_length or _choose_context(wanted, train_tokens, choices)
+    model = _choose_model(wanted, device, vocab_size, context_length, train_tokens, choices)
+    parameters = count_parameters(model)
+    tokens = _expected_tokens(wanted, device, model)
+    batch_size = wanted.batch_size or _choose_batch(tokens, context_length, train_tokens, world_size, choices)
+    dropout = wanted.dropout if wanted.dropout >= 0 else _choose_dropout(tokens / train_tokens, choices)
+    model = model.model_copy(update={"dropout": dropout})
+    micro_batch, memory = _fit_memory(wanted, model, batch_size // world_size, parameters, choices)
+    is_compiled = _choose_compile(wanted, device, model, tokens, choices)
+    return Shape(model, batch_size, micro_batch, is_compiled, memory, tuple(choices))
+
+
+def probe_settings(shape: Shape, seed: int) -> FitSettings:
+    """Settings for the few steps that measure how long a step of this shape takes."""
+    return FitSettings(
+        steps=1000,
+        batch_size=shape.batch_size,
+        micro_batch=shape.micro_batch,
+        warmup_steps=1000,
+        cooldown_steps=0,
+        seed=seed,
+        is_compiled=shape.is_compiled,
+    )
+
+
+def plan_length(
+    wanted: TrainingSettings, shape: Shape, *, step_seconds: float, seconds_spent: float
+) -> tuple[FitSettings, tuple[Choice, ...]]:
+    """Steps and rates for a shape whose step takes `step_seconds`, after `seconds_spent` on getting ready."""
+    choices: list[Choice] = []
+    batch_tokens = shape.batch_size * shape.model.context_length
+    if wanted.minutes:
+        seconds = wanted.minutes * 60 - seconds_spent
+        # Validation and samples take about a fiftieth of the time.
+        steps = max(20, int(0.98 * seconds / step_seconds))
+        reason = f"{seconds:.0f} s left at {step_seconds * 1000:.0f} ms a step"
+    else:
+        steps = wanted.steps or max(1, round(wanted.tokens / batch_tokens))
+        reason = "as given" if wanted.steps else f"{wanted.tokens:,} tokens"
+    choices.append(Choice("steps", f"{steps:,}", reason))
+    optimizer = _choose_rates(wanted, shape.model, choices)
+    warmup = min(steps, max(1, round(wanted.warmup_fraction * steps)))
+    cooldown = min(steps - warmup, round(wanted.cooldown_fraction * steps))
+    choices.append(Choice("schedule", f"{warmup} / {steps - warmup - cooldown} / {cooldown}", "warmup, stable, decay"))
+    # Saving, checking and sampling by steps, not by the clock, so that a resumed run does the same again.
+    per_minute = max(1, round(60 / step_seconds)) if step_seconds else steps
+    fit = FitSettings(
+        steps=steps,
+        batch_size=shape.batch_size,
+        micro_batch=shape.micro_batch,
+        warmup_steps=warmup,
+        cooldown_steps=cooldown,
+        final_fraction=wanted.final_fraction,
+        optimizer=optimizer,
+        seed=wanted.seed,
+        is_compiled=shape.is_compiled,
+        evaluate_every=wanted.evaluate_every or max(10, min(per_minute, steps // 8)),
+        sample_every=wanted.sample_every or max(20, min(per_minute, steps // 5)),
+        save_every=wanted.save_every or max(20, min(2 * per_minute, steps)),
+        keep_checkpoints=wanted.keep_checkpoints,
+    )
+    return fit, tuple(choices)
+
+
+def choose_vocab_size(train_bytes: int) -> int:
+    """Vocabulary for a corpus: enough text for each token to be learned, in powers of two from 512 to 32,768.
+
+    About 1,000 bytes of text a token: 1 MB gives 1,024, 4 MB 4,096, 30 MB 16,384 (docs/training.md).
+    """
+    return int(min(32_768, max(512, 2 ** round(math.log2(max(1, train_bytes) / 1000)))))
+
+
+def predict_memory(model: ModelSettings, micro_batch: int) -> int:
+    """Bytes that training takes at its peak, apart from what Python and torch take by themselves.
+
+    Weights, gradients and two optimizer moments in float32; per token and layer about 34 d_model + 8 d_ff bytes of
+    kept activations, and logits with their gradient in 16 and 32 bits.
+    """
+    tokens = micro_batch * model.context_length
+    states = 16 * count_parameters(model)
+    activations = tokens * model.n_layer * (34 * model.d_model + 8 * model.d_ff)
+    logits = tokens * model.vocab_size * 10
+    return states + activations + logits
+
+
+def _choose_context(wanted: TrainingSettings, train_tokens: int, choices: list[Choice]) -> int:
+    minutes = wanted.minutes or 10
+    context_length = 256 if minutes < 60 else 512 if minutes < 600 else 1024
+    while context_length > 32 and context_length * 8 > train_tokens:
+        context_length //= 2
+    choices.append(Choice("context_length", str(context_length), "longer contexts pay in runs of hours"))
+    return context_length
+
+
+def _choose_model(
+    wanted: TrainingSettings,
+    device: Device,
+    vocab_size: int,
+    context_length: int,
+    train_tokens: int,
+    choices: list[Choice],
+) -> ModelSettings:
+    depth = wanted.depth
+    if not depth:
+        # From the deepest down: the first that sees enough tokens in the time.
+        for depth in reversed(_DEPTHS):
+            model = _shape_model(wanted, depth, vocab_size, context_length)
+            tokens = _expected_tokens(wanted, device, model)
+            if tokens >= _TOKENS_PER_PARAMETER * count_parameters(model):
+                break
+        reason = f"about {tokens / 1e6:.1f}M tokens fit in the time, {tokens / count_parameters(model):.0f} a parameter"
+        choices.append(Choice("depth", str(depth), reason))
+    model = _shape_model(wanted, depth, vocab_size, context_length)
+    shape = f"{model.n_layer} layers of {model.d_model}, {model.n_head} heads ({model.n_kv_head} for keys), d_ff {model.d_ff}"
+    choices.append(Choice("shape", shape, f"{count_parameters(model):,} parameters"))
+    return model
+
+
+def _shape_model(wanted: TrainingSettings, depth: int, vocab_size: int, context_length: int) -> ModelSettings:
+    d_model = wanted.d_model or (64 * depth if depth < 8 else 256 * round(64 * depth / 256))
+    d_head = wanted.d_head or (64 if d_model % 64 == 0 and d_model >= 256 else 32)
+    n_head = wanted.n_head or max(1, d_model // d_head)
+    step = 256 if d_model >= 512 else 64
+    return ModelSettings(
+        vocab_size=vocab_size,
+        n_layer=depth,
+        d_model=d_model,
+        n_head=n_head,
+        n_kv_head=wanted.n_kv_head or n_head,
+        d_head=d_head,
+        d_ff=wanted.d_ff or step * math.ceil(d_model * 8 / 3 / step),
+        context_length=context_length,
+        ties_embeddings=wanted.ties_embeddings,
+    )
+
+
+def _expected_tokens(wanted: TrainingSettings, device: Device, model: ModelSettings) -> float:
+    if wanted.minutes:
+        rate = device.matmul_flops_per_second * _EXPECTED_SHARE / flops_per_token(model, model.context_length)
+        return wanted.minutes * 60 * rate
+    batch_tokens = (wanted.batch_size or 32) * model.context_length
+    return float(wanted.tokens or wanted.steps * batch_tokens)
+
+
+def _choose_batch(
+    tokens: float, context_length: int, train_tokens: int, world_size: int, choices: list[Choice]
+) -> int:
+    wanted_tokens = 2 ** round(math.log2(2 * math.sqrt(tokens)))
+    batch_tokens = min(65_536, max(2048, wanted_tokens))
+    batch_size = max(1, batch_tokens // context_length)
+    while batch_size > 1 and batch_size * context_length > train_tokens // 2:
+        batch_size //= 2
+    batch_size = max(world_size, batch_size // world_size * world_size)
+    choices.append(Choice("batch_size", f"{batch_size} x {context_length}", "about 2 sqrt(tokens) tokens a step"))
+    return batch_size
+
+
+def _choose_dropout(epochs: float, choices: list[Choice]) -> float:
+    dropout = 0.0 if epochs < 10 else 0.1
+    choices.append(Choice("dropout", str(dropout), f"the text is read {epochs:.1f} times"))
+    return dropout
+
+
+def _choose_rates(wanted: TrainingSettings, model: ModelSettings, choices: list[Choice]) -> OptimizerSettings:
+    matrix = wanted.matrix_learning_rate or 0.02
+    other = wanted.learning_rate or round(5e-3 * (256 / model.d_model) ** 0.5, 5)
+    choices.append(Choice("learning rates", f"{matrix:g} (Muon), {other:g} (AdamW)", "falls with the root of the width"))
+    return OptimizerSettings(
+        matrix_learning_rate=matrix,
+        learning_rate=other,
+        weight_decay=wanted.weight_decay,
+        gradient_clip=wanted.gradient_clip,
+    )
+
+
+def _fit_memory(
+    wanted: TrainingSettings, model: ModelSettings, batch_size: int, parameters: int, choices: list[Choice]
+) -> tuple[int, int]:
+    """The largest micro-batch that halves down from the batch and fits in four fifths of the free memory."""
+    free = int(0.8 * available_memory_bytes())
+    micro_batch = min(batch_size, wanted.micro_batch or max(1, 16_384 // model.context_length))
+    while micro_batch > 1 and (batch_size % micro_batch or predict_memory(model, micro_batch) > free):
+        micro_batch -= 1
+    needed = predict_memory(model, micro_batch)
+    if needed > free:
+        raise OutOfMemory(
+            f"one sequence of {parameters:,} parameters needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
+            hint="lower depth, d_model, context_length or the vocabulary",
+        )
+    reason = f"{needed / 1e9:.2f} GB predicted, {free / 1e9:.1f} GB free"
+    choices.append(Choice("micro_batch", str(micro_batch), reason))
+    return micro_batch, needed
+
+
+def _choose_compile(
+    wanted: TrainingSettings, device: Device, model: ModelSettings, tokens: float, choices: list[Choice]
+) -> bool:
+    if wanted.compile != "auto":
+        return wanted.compile == "yes"
+    seconds = tokens * flops_per_token(model, model.context_length) / device.matmul_flops_per_second / _EXPECTED_SHARE
+    has_compiler = device.type == "cuda" or any(map(shutil.which, ("g++", "clang++", "c++")))
+    is_compiled = seconds > _SECONDS_WHERE_COMPILING_PAYS and has_compiler and sys.platform != "win32"
+    if not has_compiler:
+        reason = "no C++ compiler found"
+    else:
+        reason = f"about {seconds:.0f} s of training; compiling costs half a minute and saves a third"
+    choices.append(Choice("compile", "yes" if is_compiled else "no", reason))
+    return is_compiled
