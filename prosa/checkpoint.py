@@ -97,7 +97,7 @@ def load_newest(checkpoints: Path, *, report: Callable[[str], None]) -> Checkpoi
                 place = f"set aside as `{quarantine}`"
             except OSError as problem:
                 place = f"it could not be set aside ({problem.strerror})"
-            report(f"damaged checkpoint: {error}; {place}; trying the one before it")
+            report(f"damaged checkpoint: {error.args[0]}; {place}; trying the one before it")
     corrupt = sorted(path.name for path in checkpoints.glob(".corrupt-step-*"))
     if corrupt:
         raise CheckpointError(
