@@ -1,1 +1,21 @@
+"""Token ids become logits: the whole forward pass in one file, in the shapes of Qwen3, Qwen2, Llama and Mistral."""
 
+from prosa.model.folder import load_model, load_settings, save_model
+from prosa.model.initial import init_weights
+from prosa.model.kv_cache import KVCache
+from prosa.model.settings import ModelSettings, RopeScaling, check_new_model, count_parameters, flops_per_token
+from prosa.model.transformer import Transformer
+
+__all__ = [
+    "KVCache",
+    "ModelSettings",
+    "RopeScaling",
+    "Transformer",
+    "check_new_model",
+    "count_parameters",
+    "flops_per_token",
+    "init_weights",
+    "load_model",
+    "load_settings",
+    "save_model",
+]

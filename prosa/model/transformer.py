@@ -1,0 +1,223 @@
+"""The whole forward pass: token ids come in, one vector of logits per position goes out.
+
+Rooms before it make ids of text; generation draws from the logits, training compares them with the next token.
+Parameter names are those of Hugging Face, so a state dict is a model file without any renaming.
+
+    B batch   T new positions   S all positions seen so far   C d_model   F d_ff   V vocab_size
+    H query heads   K key/value heads (H = G x K, each shared by G query heads)   D d_head
+
+    x      = E[ids]                                                             x: B T C, the residual stream
+    per layer:
+      h    = norm(x)
+      q,k,v = h Wq + bq, h Wk + bk, h Wv + bv      (b: Qwen2 only)              q: B H T D   k, v: B K T D
+      q,k  = norm(q), norm(k) per head             (Qwen3 only)
+      q,k  = rotate(q, position), rotate(k, position)
+      x   += dropout( softmax(q k' / sqrt(D) + mask) v Wo )                     attention weights: B H T S
+      h    = norm(x)
+      x   += dropout( (silu(h Wgate) * (h Wup)) Wdown )
+    logits = norm(x) Wunembed                      (Wunembed = E' if tied)      B T V
+
+    norm(x) = x / sqrt(mean(x^2) + eps) * g                            RMSNorm, Zhang & Sennrich, arXiv:1910.07467
+    rotate(x, p): pairs (x_i, x_{i+D/2}) turn by the angle p f_i       RoPE, Su et al., arXiv:2104.09864
+    f_i = theta^(-2i/D), stretched for long contexts by `RopeScaling`  Llama 3, Grattafiori et al., arXiv:2407.21783
+    shared key/value heads                                             GQA, Ainslie et al., arXiv:2305.13245
+    gated feed-forward                                                 SwiGLU, Shazeer, arXiv:2002.05202
+    the combination with norms of q and k                              Qwen3, Yang et al., arXiv:2505.09388
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from prosa.errors import ConfigError
+from prosa.model.kv_cache import KVCache
+from prosa.model.settings import ModelSettings
+
+
+class RMSNorm(nn.Module):
+    """Scales the last axis to unit mean square; computed in fp32 whatever comes in."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch C"]:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(self.weight.dtype)
+
+
+class Attention(nn.Module):
+    def __init__(self, settings: ModelSettings, layer: int) -> None:
+        super().__init__()
+        s = settings
+        self.layer = layer
+        self.q_proj = nn.Linear(s.d_model, s.n_head * s.d_head, bias=s.has_qkv_bias)
+        self.k_proj = nn.Linear(s.d_model, s.n_kv_head * s.d_head, bias=s.has_qkv_bias)
+        self.v_proj = nn.Linear(s.d_model, s.n_kv_head * s.d_head, bias=s.has_qkv_bias)
+        self.o_proj = nn.Linear(s.n_head * s.d_head, s.d_model, bias=False)
+        self.q_norm = RMSNorm(s.d_head, s.norm_eps) if s.has_qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(s.d_head, s.norm_eps) if s.has_qk_norm else nn.Identity()
+        self.heads_shape = (-1, s.d_head)
+        self.is_grouped = s.n_head != s.n_kv_head
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T C"],
+        cos: Float[Tensor, "*b T D"],
+        sin: Float[Tensor, "*b T D"],
+        mask: Bool[Tensor, "b 1 T S"] | None,
+        kv_cache: KVCache | None,
+    ) -> Float[Tensor, "B T C"]:
+        B, T, _ = x.shape
+        q = self.q_norm(self.q_proj(x).view(B, T, *self.heads_shape)).transpose(1, 2)  # B H T D
+        k = self.k_norm(self.k_proj(x).view(B, T, *self.heads_shape)).transpose(1, 2)  # B K T D
+        v = self.v_proj(x).view(B, T, *self.heads_shape).transpose(1, 2)  # B K T D
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if kv_cache is not None:
+            k, v = kv_cache.append(self.layer, k, v)  # B K S D
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=self.is_grouped
+        )
+        out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # B T H*D -> B T C
+        return out
+
+
+class FeedForward(nn.Module):
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(settings.d_model, settings.d_ff, bias=False)
+        self.up_proj = nn.Linear(settings.d_model, settings.d_ff, bias=False)
+        self.down_proj = nn.Linear(settings.d_ff, settings.d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class Block(nn.Module):
+    def __init__(self, settings: ModelSettings, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(settings, layer)
+        self.mlp = FeedForward(settings)
+        self.input_layernorm = RMSNorm(settings.d_model, settings.norm_eps)
+        self.post_attention_layernorm = RMSNorm(settings.d_model, settings.norm_eps)
+        self.dropout = settings.dropout
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T C"],
+        cos: Float[Tensor, "*b T D"],
+        sin: Float[Tensor, "*b T D"],
+        mask: Bool[Tensor, "b 1 T S"] | None,
+        kv_cache: KVCache | None,
+    ) -> Float[Tensor, "B T C"]:
+        attended = self.self_attn(self.input_layernorm(x), cos, sin, mask, kv_cache)
+        x = x + F.dropout(attended, self.dropout, self.training)
+        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm, under the name `model` as in Hugging Face's files."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(settings.vocab_size, settings.d_model)
+        self.layers = nn.ModuleList(Block(settings, layer) for layer in range(settings.n_layer))
+        self.norm = RMSNorm(settings.d_model, settings.norm_eps)
+
+
+class Transformer(nn.Module):
+    """A decoder-only Transformer; see the top of this file. Weights are as torch makes them until `init_weights`."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.model = Decoder(settings)
+        self.windows = [settings.window_of_layer(layer) for layer in range(settings.n_layer)]
+        if not settings.ties_embeddings:
+            self.lm_head = nn.Linear(settings.d_model, settings.vocab_size, bias=False)
+        cos, sin = rotation_table(settings)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, ids: Int[Tensor, "B T"], kv_cache: KVCache | None = None) -> Float[Tensor, "B T V"]:
+        """Logits of the token after each position; with a cache, `ids` continue the rows it holds."""
+        return self.unembed(self.hidden(ids, kv_cache))
+
+    def hidden(self, ids: Int[Tensor, "B T"], kv_cache: KVCache | None = None) -> Float[Tensor, "B T C"]:
+        """The residual stream after the final norm, so that a loss can unembed it in chunks."""
+        T = ids.shape[1]
+        seen = 0 if kv_cache is None else max(kv_cache.lengths)
+        if seen + T > self.settings.context_length:
+            raise ConfigError(f"a row of {seen + T} tokens does not fit in a context of {self.settings.context_length}")
+        positions = None if kv_cache is None or seen == 0 else kv_cache.positions(T)
+        if positions is None:
+            cos, sin = self.cos[:T], self.sin[:T]
+        else:
+            cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # B 1 T D
+        is_uniform = kv_cache is None or not kv_cache.is_ragged
+        masks = {
+            window: attention_mask(T, seen, window, positions, is_uniform, ids.device) for window in set(self.windows)
+        }
+        x = F.dropout(self.model.embed_tokens(ids), self.settings.dropout, self.training)
+        for block, window in zip(self.model.layers, self.windows, strict=True):
+            x = block(x, cos, sin, masks[window], kv_cache)
+        if kv_cache is not None:
+            kv_cache.advance(T)
+        out: Tensor = self.model.norm(x)
+        return out
+
+    def unembed(self, hidden: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch V"]:
+        """Logits of hidden vectors."""
+        return F.linear(hidden, self.unembedding)
+
+    @property
+    def unembedding(self) -> Float[Tensor, "V C"]:
+        """The matrix whose rows are compared with the hidden vector; the embedding itself when tied."""
+        return self.model.embed_tokens.weight if self.settings.ties_embeddings else self.lm_head.weight
+
+
+def rotation_table(settings: ModelSettings) -> tuple[Float[Tensor, "S D"], Float[Tensor, "S D"]]:
+    """Cosines and sines of every position's angles, each angle written twice for the two halves of a head."""
+    D = settings.d_head
+    frequencies = 1.0 / (settings.rope_theta ** (torch.arange(0, D, 2, dtype=torch.float32) / D))
+    scaling = settings.rope_scaling
+    if scaling is not None:
+        # Waves that turn many times within the original context stay, slow ones are stretched, between is blended.
+        turns = scaling.original_context_length * frequencies / (2 * math.pi)
+        blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+        blend = blend.clamp(0, 1)
+        frequencies = (1 - blend) * frequencies / scaling.factor + blend * frequencies
+    angles = torch.outer(torch.arange(settings.context_length, dtype=torch.float32), frequencies)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Float[Tensor, "B h T D"], cos: Float[Tensor, "*b T D"], sin: Float[Tensor, "*b T D"]) -> Tensor:
+    """RoPE in the half-split layout of Hugging Face: dimension i is paired with i + D/2."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def attention_mask(
+    T: int, seen: int, window: int | None, positions: Int[Tensor, "B T"] | None, is_uniform: bool, device: torch.device
+) -> Bool[Tensor, "b 1 T S"] | None:
+    """True where a query may see a key; None where the causal triangle (T > 1) or "all keys" (T = 1) says the same.
+
+    seen: cached positions of the longest row; is_uniform: all rows hold equally many.
+    """
+    is_windowed = window is not None and window < seen + T
+    if not is_windowed and (positions is None or (T == 1 and is_uniform)):
+        return None
+    keys = torch.arange(seen + T, device=device)
+    queries = keys[None, :, None] if positions is None else positions[:, :, None]  # b T 1
+    visible = keys <= queries
+    if window is not None:
+        visible = visible & (keys > queries - window)
+    return visible[:, None]  # b 1 T S
