@@ -6,8 +6,9 @@ metrics.jsonl is part of the result: but for the key "time" it is the same bytes
 import contextlib
 import math
 import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +20,7 @@ from prosa.rundir import fault_point, make_folder, storage_errors, sync_file, sy
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
     from rich.progress import Progress as RichProgress
 
 _PLAIN_LINE_SECONDS = 10.0
@@ -36,13 +38,11 @@ class MetricsLog:
         self._path = path
         self._file: int | None = None
         make_folder(path.parent)
-        is_new = not path.exists()
-        if not is_new:
+        if path.exists():
             _drop_after(path, resume_step)
         with storage_errors(path):
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
-            if is_new:
-                sync_folder(path.parent)
+            sync_folder(path.parent)
         self._bytes = os.fstat(self._file).st_size
 
     def write(self, step: int, values: Mapping[str, Any], *, timing: Mapping[str, float] | None = None) -> None:
@@ -83,13 +83,10 @@ def read_metrics(path: Path, *, with_time: bool = True) -> list[dict[str, Any]]:
 
     Raises DataError naming the line if another line is damaged.
     """
-    records = []
-    for line_number, (_, record) in enumerate(_records(path), start=1):
-        if "step" not in record:
-            raise DataError(f"`{path}:{line_number}` has no step")
-        if not with_time:
+    records = [record for _, record in _records(path)]
+    if not with_time:
+        for record in records:
             record.pop("time", None)
-        records.append(record)
     return records
 
 
@@ -130,14 +127,15 @@ class Progress:
     def __init__(self, description: str, total: int | None, *, unit: str = "step", is_shown: bool = True) -> None:
         self._description = description
         self._total = total
-        self._unit = unit
+        self._unit = unit if unit.endswith("s") else f"{unit}s"
         self._is_shown = is_shown
-        self._completed = 0
-        self._columns: dict[str, str] = {}
         self._console: Console | None = None
         self._bar: RichProgress | None = None
-        self._started = self._last_line = time.monotonic()
-        self._first_completed: int | None = None
+        self._live: Live | None = None
+        self._columns: dict[str, str] = {}
+        self._completed = self._first_completed = 0
+        self._started = self._first_updated = self._last_line = 0.0
+        self._is_updated = False
 
     def __enter__(self) -> Self:
         self._started = self._last_line = time.monotonic()
@@ -146,86 +144,74 @@ class Progress:
 
             self._console = Console(stderr=True, highlight=False)
             if self._console.is_interactive:
-                self._bar = _make_bar(self._console, self._unit)
-                self._bar.add_task(self._description, total=self._total, free="")
-                self._bar.start()
+                self._start_bar(self._console)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._console is not None and self._completed:
+        if self._live is not None:
+            self._live.stop()
+        elif self._is_updated:
             self._print_line()
 
     def update(self, completed: int, **columns: str) -> None:
-        """Shows that `completed` of the total are done, with `columns` as name and value."""
+        """Shows that `completed` of the total are done, with `columns` as names and values."""
         now = time.monotonic()
-        if self._first_completed is None:
+        if not self._is_updated:
             # A resumed job starts far from zero: its rate counts from here.
-            self._first_completed = completed
-            self._started_first = now
-        self._completed = completed
-        self._columns = columns
+            self._is_updated, self._first_completed, self._first_updated = True, completed, now
+        self._completed, self._columns = completed, columns
         if self._bar is not None:
-            free = "  ".join(f"[dim]{name.replace('_', ' ')}[/] {value}" for name, value in columns.items())
-            self._bar.update(self._bar.task_ids[0], completed=completed, free=free)
-        elif self._console is not None and now - self._last_line >= _PLAIN_LINE_SECONDS:
+            self._bar.update(self._bar.task_ids[0], completed=completed, done=self._done())
+        elif now - self._last_line >= _PLAIN_LINE_SECONDS:
             self._print_line()
 
     def print(self, *renderables: Any) -> None:
-        """Prints above the bar."""
+        """Prints above the bar; a plain string is shown as it is, without markup."""
         if self._console is not None:
-            self._console.print(*renderables)
+            self._console.print(*renderables, markup=False)
+
+    def _start_bar(self, console: "Console") -> None:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+        from rich.text import Text
+
+        columns = [TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[done]}", markup=False)]
+        columns += [TimeElapsedColumn()]
+        columns += [TextColumn("[dim]left[/]"), TimeRemainingColumn()] if self._total else []
+        bar = self._bar = RichProgress(*columns, console=console, expand=True, speed_estimate_period=60)
+        bar.add_task(self._description, total=self._total, done=self._done())
+
+        def render() -> Group:
+            free = Text("  ")
+            for name, value in self._columns.items():
+                free.append(f"{name.replace('_', ' ')} ", style="dim").append(f"{value}  ")
+            return Group(bar, free) if self._columns else Group(bar)
+
+        # Standard output carries data: it goes through the bar only where both are the same terminal.
+        self._live = Live(
+            get_renderable=render, console=console, refresh_per_second=4, redirect_stdout=sys.stdout.isatty()
+        )
+        self._live.start()
 
     def _print_line(self) -> None:
-        assert self._console is not None
         now = self._last_line = time.monotonic()
-        done = f"{self._completed:,}"
-        if self._total:
-            done += f"/{self._total:,} {self._unit}s ({self._completed / self._total:.0%})"
-        else:
-            done += f" {self._unit}s"
-        parts = [done, *(f"{name.replace('_', ' ')} {value}" for name, value in self._columns.items())]
+        parts = [self._done(), *(f"{name.replace('_', ' ')} {value}" for name, value in self._columns.items())]
         parts.append(f"{_clock(now - self._started)} elapsed")
-        left = self._seconds_left(now)
-        if left is not None:
-            parts.append(f"{_clock(left)} left")
-        self._console.print(f"{self._description}: " + ", ".join(parts), markup=False, soft_wrap=True)
+        n_since = self._completed - self._first_completed
+        if self._total and n_since > 0 and self._completed < self._total:
+            seconds_each = (now - self._first_updated) / n_since
+            parts.append(f"{_clock((self._total - self._completed) * seconds_each)} left")
+        if self._console is not None:
+            self._console.print(f"{self._description}: " + ", ".join(parts), markup=False, soft_wrap=True)
 
-    def _seconds_left(self, now: float) -> float | None:
-        if not self._total or self._first_completed is None or self._completed <= self._first_completed:
-            return None
-        rate = (self._completed - self._first_completed) / max(now - self._started_first, 1e-9)
-        return max(self._total - self._completed, 0) / rate
-
-
-def _make_bar(console: "Console", unit: str) -> "RichProgress":
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
-
-    return RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}s"),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[free]}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]left[/]"),
-        TimeRemainingColumn(),
-        console=console,
-        refresh_per_second=4,
-        speed_estimate_period=60,
-    )
+    def _done(self) -> str:
+        if not self._total:
+            return f"{self._completed:,} {self._unit}"
+        return f"{self._completed:,}/{self._total:,} {self._unit} {self._completed / self._total:4.0%}"
 
 
 def _clock(seconds: float) -> str:
@@ -235,26 +221,42 @@ def _clock(seconds: float) -> str:
 
 
 class Trackers:
-    """Optional copies of the metrics for TensorBoard ("tensorboard") and Weights & Biases ("wandb")."""
+    """Optional copies of the metrics for TensorBoard ("tensorboard") and Weights & Biases ("wandb").
 
-    def __init__(self, names: Sequence[str], folder: Path, *, run_name: str, settings: Mapping[str, Any]) -> None:
+    Raises ConfigError for an unknown name or one whose package is not installed.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        *,
+        run_name: str = "",
+        settings: Mapping[str, Any] | None = None,
+        resume_step: int = 0,
+    ) -> None:
         unknown = sorted(set(names) - {"tensorboard", "wandb"})
         if unknown:
             raise ConfigError(f"unknown tracker `{unknown[0]}`", hint="known trackers: tensorboard, wandb")
         self._tensorboard: Any = None
         self._wandb: Any = None
         if "tensorboard" in names:
-            try:
+            with _explain_missing("tensorboard"):
                 from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise _missing("tensorboard") from None
-            self._tensorboard = SummaryWriter(str(folder / "tensorboard"))
+            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1)
         if "wandb" in names:
-            try:
+            with _explain_missing("wandb"):
                 import wandb
-            except ImportError:
-                raise _missing("wandb") from None
-            self._wandb = wandb.init(project="prosa", name=run_name, dir=str(folder), config=dict(settings))
+            name = run_name or folder.resolve().name
+            self._wandb = wandb.init(project="prosa", name=name, dir=str(folder), config=dict(settings or {}))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Sends the finite numbers among `values`; the rest stays in metrics.jsonl alone."""
@@ -276,5 +278,9 @@ def _is_finite_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _missing(name: str) -> ConfigError:
-    return ConfigError(f"the tracker `{name}` is not installed", hint=f"pip install 'prosa[{name}]'")
+@contextlib.contextmanager
+def _explain_missing(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise ConfigError(f"the tracker `{name}` is not installed", hint=f"pip install 'prosa[{name}]'") from None
