@@ -8,7 +8,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,9 +18,7 @@ from prosa.model.settings import ModelSettings
 from prosa.model.tensor_file import TensorEntry, parse_json, read_entries, read_tensors
 from prosa.model.transformer import Transformer, rotation_table
 from prosa.rundir import commit_folder, is_complete, staging_folder, verify_folder
-
-if TYPE_CHECKING:
-    from prosa.tokenizer import Tokenizer
+from prosa.tokenizer import Tokenizer
 
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
@@ -28,7 +26,7 @@ _PICKLE_SUFFIXES = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}
 _JSON_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def save_model(folder: Path, model: Transformer, tokenizer: "Tokenizer | None" = None) -> None:
+def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer | None = None) -> None:
     """Writes a complete Hugging Face folder durably, replacing an older one of that name.
 
     Raises CheckpointError if a weight is not finite, StorageError if the disk refuses.
