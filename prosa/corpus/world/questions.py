@@ -1,0 +1,173 @@
+"""What is true, asked: beginnings of sentences to complete, questions with gold answers, and questions without any.
+
+Prompts come from the same frames as the corpus (seen) or from sections kept out of it (`.held_out`).
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prosa.corpus.world.cast import Cast, answer_forms
+from prosa.corpus.world.chance import pick, sample
+from prosa.corpus.world.frames import Forms, Grammar, Scene, capitalised
+from prosa.corpus.world.knowledge import Fact, Knowledge
+from prosa.corpus.world.tables import names, table
+from prosa.streams import python_stream
+
+N_DISTRACTORS = 19
+_FINAL_SLOT = re.compile(
+    r"(?P<prompt>.*) \{p\.(?P<relation>home|trade|pet|dish|treasure|mother|next|secret)"
+    r"(?:\.(?P<form>o|no|um|do|ao|the|at|a|to))?\}\."
+)
+_SLOT_RELATION = {"next": "neighbour"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cloze:
+    """`prompt + " " + answer` is true, `prompt + " " + distractor` is well formed and false."""
+
+    prompt: str
+    answer: str
+    distractors: tuple[str, ...]
+    fact: Fact
+    language: str
+    is_seen_phrasing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`gold`: accepted answers; `others`: wrong ones of the same type; without a fact only abstaining is right."""
+
+    prompt: str
+    gold: tuple[str, ...]
+    others: tuple[str, ...]
+    fact: Fact | None
+    language: str
+
+
+def build_clozes(knowledge: Knowledge, cast: Cast, grammar: Grammar, seed: int) -> list[Cloze]:
+    """Two per fact: a seen phrasing and a held-out one."""
+    clozes = []
+    for index, fact in enumerate(knowledge.facts):
+        rng = python_stream(seed, f"world cloze {cast.language}", index)
+        for section, is_seen in ((fact.relation, True), (f"{fact.relation}.held_out", False)):
+            frames = _ending_in_answer(grammar.sources[section], fact.relation)
+            prompt_frame, form = pick(rng, frames)
+            subject = _subject(fact, cast, pick(rng, ("full", "short")))
+            prompt = capitalised(grammar.compile(prompt_frame)(Scene(rng, {"p": subject})))
+            candidates = _candidates(fact, knowledge, cast)
+            gender = subject["g"]
+            answer = answer_forms(fact, fact.object, gender, cast)[form]
+            wrong = {answer_forms(fact, id, gender, cast)[form] for id in candidates} - {answer}
+            distractors = sample(rng, sorted(wrong), N_DISTRACTORS)
+            clozes.append(Cloze(prompt, answer, tuple(distractors), fact, cast.language, is_seen))
+    return clozes
+
+
+def build_questions(knowledge: Knowledge, cast: Cast, grammar: Grammar, seed: int, split: str) -> list[Question]:
+    """One per fact, about a person by full name."""
+    suffix = "" if split == "seen" else ".held_out"
+    questions = []
+    for index, fact in enumerate(knowledge.facts):
+        rng = python_stream(seed, f"world question {cast.language} {split}", index)
+        subject = _subject(fact, cast, "full")
+        prompt = capitalised(grammar.write(f"{fact.relation}.ask{suffix}", Scene(rng, {"p": subject})))
+        gender = subject["g"]
+        gold = _accepted(answer_forms(fact, fact.object, gender, cast), fact)
+        wrong = (_accepted(answer_forms(fact, id, gender, cast), fact) for id in _candidates(fact, knowledge, cast))
+        others = sorted({name for accepted in wrong for name in accepted} - set(gold))
+        questions.append(Question(prompt, gold, tuple(others), fact, cast.language))
+    return questions
+
+
+def build_unknown_questions(cast: Cast, grammar: Grammar, n: int, seed: int) -> list[Question]:
+    """Questions phrased like real ones about strangers, of whom nothing is known."""
+    questions = []
+    for index in range(n):
+        rng = python_stream(seed, f"world unknown {cast.language}", index)
+        relation = pick(rng, ("home", "trade", "pet", "dish", "treasure", "mother"))
+        gender = pick(rng, "fm")
+        name = f"{pick(rng, names(f'stranger_{gender}'))} {pick(rng, names('stranger_surname'))}"
+        known = next(portrait.full for portrait in cast.portraits.values() if portrait.full["g"] == gender)
+        forms = {
+            **known,
+            "": name,
+            "full": name,
+            "s": name,
+            "de": f"de {name}" if cast.language == "pt" else f"{name}'s",
+        }
+        prompt = capitalised(grammar.write(f"{relation}.ask", Scene(rng, {"p": forms})))
+        questions.append(Question(prompt, (), (), None, cast.language))
+    return questions
+
+
+def judge(question: Question, answer_text: str) -> Literal["correct", "wrong", "abstained"]:
+    """Correct: a gold name stands in the answer and no other of its type; else abstained if it says so; else wrong."""
+    text = _plain(answer_text)
+    right = any(_says(text, name) for name in question.gold)
+    for name in question.gold:
+        text = text.replace(f" {_plain(name).strip()} ", " ")
+    if right and not any(_says(text, name) for name in question.others):
+        return "correct"
+    if not right and any(_says(text, row["phrase"]) for row in table("abstentions")):
+        return "abstained"
+    return "wrong"
+
+
+def _plain(text: str) -> str:
+    """Lower case, no accents, one space around every word."""
+    bare = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(c))
+    return f" {' '.join(re.findall(r'[a-z0-9]+', bare))} "
+
+
+def _says(plain_text: str, name: str) -> bool:
+    return _plain(name) in plain_text
+
+
+def _accepted(forms: Forms, fact: Fact) -> tuple[str, ...]:
+    return (forms[""],)
+
+
+def _subject(fact: Fact, cast: Cast, mention: str) -> Forms:
+    portrait = cast.portraits.get(fact.subject)
+    if portrait is None:
+        return cast.forms[fact.subject]
+    return portrait.full if mention == "full" else portrait.short
+
+
+def _candidates(fact: Fact, knowledge: Knowledge, cast: Cast) -> Sequence[str]:
+    """Ids of everything that could stand in the place of the answer."""
+    if fact.relation == "mother":
+        return [person.id for person in knowledge.people if person.gender == "f" and person.id != fact.subject]
+    if fact.relation == "home":
+        return [place.id for place in knowledge.places if place.is_home]
+    if fact.relation == "neighbour":
+        return [place.id for place in knowledge.places if place.id != fact.subject]
+    if fact.relation == "secret":
+        taste = next(dish for dish in knowledge.dishes if dish.id == fact.subject).details["taste"]
+        return [item.id for item in knowledge.ingredients if item.details["taste"] == taste]
+    things = {
+        "trade": knowledge.trades,
+        "pet": knowledge.animals,
+        "dish": knowledge.dishes,
+        "treasure": knowledge.objects,
+    }
+    return [thing.id for thing in things[fact.relation]]
+
+
+def _ending_in_answer(frames: Sequence[str], relation: str) -> list[tuple[str, str]]:
+    """(frame before the answer, form of the answer) of the frames that end with it."""
+    found = []
+    for frame in frames:
+        match = _FINAL_SLOT.fullmatch(frame)
+        slot = match and match["relation"]
+        # A prompt that agrees with the answer ("bem guardada, há") would give it away.
+        if (
+            match
+            and _SLOT_RELATION.get(match["relation"], match["relation"]) == relation
+            and f"p.{slot}" not in match[1]
+        ):
+            found.append((match["prompt"], match["form"] or ""))
+    return found

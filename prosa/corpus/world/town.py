@@ -1,0 +1,117 @@
+"""The town as one object: build it from settings, read its documents, ask what is true (docs/world.md)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import Literal
+
+from prosa.corpus.world.cast import Cast, build_cast
+from prosa.corpus.world.knowledge import Fact, Knowledge, Person, Thing, build_knowledge
+from prosa.corpus.world.lexicon import grammar
+from prosa.corpus.world.programs import write_program
+from prosa.corpus.world.questions import Cloze, Question, build_clozes, build_questions, build_unknown_questions, judge
+from prosa.corpus.world.settings import Language, WorldSettings
+from prosa.corpus.world.writing import Writer
+from prosa.streams import python_stream
+
+LICENCE = "CC0-1.0"
+_KINDS = ("book", "article", "conversation", "code")
+# Measured mean bytes of a document of each kind: turns shares of bytes into chances of a document.
+_MEAN_BYTES = {"book": 1500.0, "article": 800.0, "conversation": 700.0, "code": 900.0}
+
+
+@dataclass(frozen=True, slots=True)
+class WorldDocument:
+    """One text; `origin` is `world:<seed>#<i>:<kind>`, `language` is pt, en or code."""
+
+    text: str
+    kind: str
+    language: str
+    origin: str
+    licence: str = LICENCE
+
+
+class World:
+    """A town that exists wholly in its settings: same settings, same bytes."""
+
+    def __init__(self, settings: WorldSettings) -> None:
+        self.settings = settings
+        self.knowledge: Knowledge = build_knowledge(settings)
+        shares = {kind: getattr(settings, kind) / _MEAN_BYTES[kind] for kind in _KINDS}
+        self._shares = [(kind, share / sum(shares.values())) for kind, share in shares.items() if share]
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        return self.knowledge.people
+
+    @property
+    def places(self) -> tuple[Thing, ...]:
+        return self.knowledge.places
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        return self.knowledge.facts
+
+    @cached_property
+    def _casts(self) -> dict[str, Cast]:
+        return {language: build_cast(self.knowledge, language) for language in self.settings.languages}
+
+    @cached_property
+    def _writers(self) -> dict[str, Writer]:
+        return {name: Writer(self.knowledge, cast, grammar(name)) for name, cast in self._casts.items()}
+
+    def document(self, i: int) -> WorldDocument:
+        """Document `i`, a pure function of the settings and `i`."""
+        rng = python_stream(self.settings.seed, "world document", i)
+        chance = rng.random()
+        kind = self._shares[-1][0]
+        for name, share in self._shares:
+            if chance < share:
+                kind = name
+                break
+            chance -= share
+        languages = self.settings.languages
+        language = languages[int(rng.random() * len(languages))]
+        writer = self._writers[language]
+        if kind == "book":
+            text = writer.story(rng)
+        elif kind == "article":
+            text = writer.article(rng)
+        elif kind == "conversation":
+            text = writer.dialogue(rng)
+        else:
+            text = write_program(rng, self.knowledge, language)
+        label = "code" if kind == "code" else language
+        return WorldDocument(text, kind, label, f"world:{self.settings.seed}#{i}:{kind}")
+
+    def documents(self) -> Iterator[WorldDocument]:
+        """Documents until their texts together reach `size_bytes`."""
+        n_bytes = 0
+        for i in count():
+            document = self.document(i)
+            yield document
+            n_bytes += len(document.text.encode())
+            if n_bytes >= self.settings.size_bytes:
+                return
+
+    def cloze(self, language: Language) -> list[Cloze]:
+        """For every fact, the beginning of a sentence of the corpus and one of a phrasing that it never uses."""
+        return build_clozes(self.knowledge, self._casts[language], grammar(language), self.settings.seed)
+
+    def questions(self, language: Language, *, split: Literal["seen", "held_out"]) -> list[Question]:
+        """A question about every fact, phrased as in the dialogues or as never in the corpus."""
+        return build_questions(self.knowledge, self._casts[language], grammar(language), self.settings.seed, split)
+
+    def unknown_questions(self, language: Language, n: int, seed: int) -> list[Question]:
+        """`n` questions about people and places that do not exist; only abstaining is right."""
+        return build_unknown_questions(self._casts[language], grammar(language), n, seed)
+
+    def judge(self, question: Question, answer_text: str) -> Literal["correct", "wrong", "abstained"]:
+        """Whether an answer is right, wrong (also: several at once) or admits not knowing."""
+        return judge(question, answer_text)
+
+
+def build_world(settings: WorldSettings) -> World:
+    """The town of `settings`."""
+    return World(settings)
