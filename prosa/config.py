@@ -4,6 +4,7 @@ Every room declares its settings as a frozen class in the file that uses them. A
 to its folder, and resuming reads that file, so nothing is ever taken from a default that has since changed.
 """
 
+import copy
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +28,21 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def read_settings(cls: type[S], path: Path | None = None, overrides: Sequence[str] = ()) -> S:
-    """Settings of class `cls`: its defaults, then the TOML file, then `section.key=value` words, in that order.
+def read_settings(
+    cls: type[S],
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, Any] | None = None,
+) -> S:
+    """Settings of class `cls`: its defaults, then the TOML file (or `values`), then `section.key=value` words.
 
     Raises ConfigError naming the key, what was found and, for an unknown key, the nearest known one.
     """
-    values = read_toml(path) if path is not None else {}
+    found = read_toml(path) if path is not None else copy.deepcopy(dict(values or {}))
     for word in overrides:
-        _apply_override(values, word)
-    return resolve_settings(cls, values, origin=str(path) if path is not None else "command line")
+        _apply_override(found, word)
+    return resolve_settings(cls, found, origin=str(path) if path is not None else "command line")
 
 
 def resolve_settings(cls: type[S], values: Mapping[str, Any], *, origin: str) -> S:
@@ -52,7 +59,9 @@ def resolve_settings(cls: type[S], values: Mapping[str, Any], *, origin: str) ->
             else:
                 problems.append(f"`{key}` = {item['input']!r}: {_lower_first(item['msg'])}")
         message = f"{origin}: " + "; ".join(problems)
-        raise ConfigError(message, hint="; ".join(filter(None, hints)) or "docs/configs.md lists every setting") from None
+        raise ConfigError(
+            message, hint="; ".join(filter(None, hints)) or "docs/configs.md lists every setting"
+        ) from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """What this machine offers a model: device, number format, threads, and how fast it multiplies matrices."""
 
-import os
+import platform
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
+import psutil
 import torch
 
 from prosa.streams import derive_seed
@@ -37,9 +39,7 @@ def choose_device(requested: str = "auto", dtype: str = "auto", threads: int = 0
     """
     if threads:
         torch.set_num_threads(threads)
-    kind = requested
-    if requested == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = choose_device_type(requested)
     rates = {torch.float32: measure_matmul(kind, torch.float32), torch.bfloat16: measure_matmul(kind, torch.bfloat16)}
     ratio = rates[torch.bfloat16] / rates[torch.float32]
     if dtype == "auto":
@@ -51,6 +51,13 @@ def choose_device(requested: str = "auto", dtype: str = "auto", threads: int = 0
     if dtype != "auto":
         reason += ", set by hand"
     return Device(kind, name, torch.get_num_threads(), chosen, rates[chosen], reason)
+
+
+def choose_device_type(requested: str) -> str:
+    """`requested`, or for auto cuda where there is one and cpu elsewhere."""
+    if requested != "auto":
+        return requested
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @lru_cache(maxsize=8)
@@ -81,18 +88,13 @@ def seed_everything(seed: int, purpose: str, *counters: int) -> None:
 
 def available_memory_bytes() -> int:
     """Memory that can be taken without swapping."""
-    import psutil
-
     return int(psutil.virtual_memory().available)
 
 
 def _cpu_name() -> str:
-    cpuinfo = "/proc/cpuinfo"
-    if os.path.exists(cpuinfo):
-        with open(cpuinfo, encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    import platform
-
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

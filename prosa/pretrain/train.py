@@ -5,10 +5,10 @@ Token shards and a tokenizer come in; a stage folder with metrics, samples, chec
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,14 +27,15 @@ from prosa.training import (
     Choice,
     FitResult,
     FitSettings,
+    Shape,
     TrainingSettings,
     World,
     fit,
-    join_world,
     measure_step,
     plan_length,
     plan_shape,
     probe_settings,
+    share,
 )
 
 # Enough windows that the number on the progress bar is steady, few enough that it takes a second or two.
@@ -51,7 +52,7 @@ class Job(Settings):
     device: str
     dtype: str
     threads: int
-    choices: tuple[dict[str, str], ...]
+    choices: tuple[Choice, ...]
 
 
 def loss(model: Transformer, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,6 +68,7 @@ def main(
     shards: TokenShards,
     tokenizer: Tokenizer,
     *,
+    world: World,
     allow_drift: Sequence[str] = (),
     announce: Callable[[Sequence[Choice], Device], None] = lambda choices, device: None,
     is_shown: bool = True,
@@ -82,26 +84,29 @@ def main(
         device = choose_device(settings.device, settings.dtype, settings.threads)
     else:
         device = choose_device(job.device, job.dtype, job.threads)
-    with join_world(device.type) as world, lock_run(folder / f"rank-{world.rank}" if world.rank else folder):
+    with lock_run(folder if world.is_main else folder / f"rank-{world.rank}"):
         if world.is_main:
             remove_stale(folder)
-        started = time.monotonic()
-        model, job = _prepare(folder, job, settings, shards, device, world, started, announce)
-        batches = _make_batches(shards, job.model.context_length, job.fit.batch_size, settings.seed)
-        writer = LanguageModel(model, tokenizer)
-        prompts = _choose_prompts(shards, tokenizer)
+        if job is None:
+            job = _plan_job(folder, settings, shards, device, world)
+        _check_request(folder, job, settings)
+        announce(job.choices, device)
+        model = Transformer(job.model)
+        init_weights(model, job.fit.seed)
         model.to(device.torch_device).train()
+        writer = LanguageModel(model, tokenizer)
+        prompts = choose_prompts(shards, tokenizer)
         result = fit(
             model,
             loss,
-            batches,
+            Batches(shards, context_length=job.model.context_length, batch_size=job.fit.batch_size, seed=job.fit.seed),
             job.fit,
             folder=folder,
             fingerprint=_fingerprint(job, shards, tokenizer, world),
             device=device,
             world=world,
             evaluate=lambda: _evaluate(model, shards, device),
-            sample=lambda: _sample(writer, prompts, settings.seed),
+            sample=lambda: _sample(writer, prompts, job.fit.seed),
             flops_per_token=flops_per_token(job.model, job.model.context_length),
             trackers=settings.trackers,
             allow_drift=allow_drift,
@@ -118,63 +123,45 @@ def read_job(folder: Path) -> Job | None:
     return read_settings(Job, path) if path.exists() else None
 
 
-def _prepare(
-    folder: Path,
-    job: Job | None,
-    settings: TrainingSettings,
-    shards: TokenShards,
-    device: Device,
-    world: World,
-    started: float,
-    announce: Callable[[Sequence[Choice], Device], None],
-) -> tuple[Transformer, Job]:
-    """The freshly initialised model and its job: the one in the folder, or a new one measured on this machine."""
-    if job is not None:
-        changes = diff_values(job.requested.model_dump(), settings.model_dump())
-        if changes:
-            raise DriftRefused(
-                f"`{folder}` was started with other settings:\n  " + "\n  ".join(changes),
-                hint="give the former settings to go on, or another run folder to start anew",
-            )
-        announce([Choice(**choice) for choice in job.choices], device)
-        model = Transformer(job.model)
-        init_weights(model, settings.seed)
-        return model, job
+def _plan_job(folder: Path, settings: TrainingSettings, shards: TokenShards, device: Device, world: World) -> Job:
+    """A job for this corpus on this machine, its length from a measured step; the same in every process."""
+    started = time.monotonic()
     train_tokens = sum(shards.n_tokens("train", name) for name in shards.sources)
-    shape = plan_shape(
-        settings, device, vocab_size=shards.vocab_size, train_tokens=train_tokens, world_size=world.size
-    )
-    model = Transformer(shape.model)
+    shape = plan_shape(settings, device, vocab_size=shards.vocab_size, train_tokens=train_tokens, world_size=world.size)
+    shape = Shape.model_validate_json(share(shape.model_dump_json(), world))
+    model = Transformer(shape.model).to(device.torch_device).train()
     init_weights(model, settings.seed)
-    batches = _make_batches(shards, shape.model.context_length, shape.batch_size, settings.seed)
+    batches = Batches(
+        shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
+    )
     probe = probe_settings(shape, settings.seed)
-    step_seconds = measure_step(model.train(), loss, batches, probe, device=device, world=world)
-    init_weights(model, settings.seed)
-    fit_settings, choices = plan_length(
-        settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started
-    )
+    step_seconds = measure_step(model, loss, batches, probe, device=device, world=world)
+    length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
     job = Job(
         requested=settings,
         model=shape.model,
-        fit=fit_settings,
+        fit=length,
         device=device.type,
         dtype=str(device.compute_dtype).removeprefix("torch."),
         threads=device.threads,
-        choices=tuple(asdict(choice) for choice in (*shape.choices, *choices)),
+        choices=(*shape.choices, *choices),
     )
+    job = Job.model_validate_json(share(job.model_dump_json(), world))
     if world.is_main:
         write_durably(folder / "settings.toml", dump_settings(job).encode())
-    announce([*shape.choices, *choices], device)
-    return model, job
+    return job
 
 
-def _make_batches(shards: TokenShards, context_length: int, batch_size: int, seed: int) -> Batches:
-    return Batches(shards, context_length=context_length, batch_size=batch_size, seed=seed)
+def _check_request(folder: Path, job: Job, settings: TrainingSettings) -> None:
+    changes = diff_values(job.requested.model_dump(), settings.model_dump())
+    if changes:
+        raise DriftRefused(
+            f"`{folder}` was started with other settings:\n  " + "\n  ".join(changes),
+            hint="give the former settings to go on, or `--restart base` to move this one aside and start anew",
+        )
 
 
 def _fingerprint(job: Job, shards: TokenShards, tokenizer: Tokenizer, world: World) -> dict[str, Any]:
-    import torch
-
     return {
         "settings": job.model_dump(mode="json", exclude={"choices"}),
         "tokenizer": tokenizer.hash,
@@ -191,7 +178,7 @@ def _evaluate(model: Transformer, shards: TokenShards, device: Device) -> Mappin
     return {"bits_per_byte": result.total.bits_per_byte}
 
 
-def _choose_prompts(shards: TokenShards, tokenizer: Tokenizer) -> list[str]:
+def choose_prompts(shards: TokenShards, tokenizer: Tokenizer) -> list[str]:
     """The first words of one validation document in each of the two commonest languages."""
     prompts: dict[str, str] = {}
     for source in shards.sources:

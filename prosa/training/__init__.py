@@ -1,14 +1,13 @@
 """The machine that the training rooms share: batches, loop, optimizers, schedule, planner, processes."""
 
 from prosa.training.batches import Batch, Batches
-from prosa.training.distributed import World, join_world
+from prosa.training.distributed import World, join_world, share, wait_for_main
 from prosa.training.loop import FitResult, FitSettings, Position, fit, measure_step
 from prosa.training.optimizers import MuonAdamW, OptimizerSettings, orthogonalize
 from prosa.training.planner import (
     Choice,
     Shape,
     TrainingSettings,
-    choose_vocab_size,
     plan_length,
     plan_shape,
     predict_memory,
@@ -28,7 +27,6 @@ __all__ = [
     "Shape",
     "TrainingSettings",
     "World",
-    "choose_vocab_size",
     "fit",
     "join_world",
     "learning_rate_factor",
@@ -38,4 +36,6 @@ __all__ = [
     "plan_shape",
     "predict_memory",
     "probe_settings",
+    "share",
+    "wait_for_main",
 ]

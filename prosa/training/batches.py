@@ -7,7 +7,7 @@ window wraps round, so no token is thrown away. Sources take turns by their weig
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from prosa.errors import DataError
 from prosa.streams import numpy_stream
-from prosa.tokenizer import TokenShards
+
+if TYPE_CHECKING:
+    from prosa.tokenizer import TokenShards
 
 # Sources share this many turns by largest remainder, so a weight is honoured to 1/1024.
 _TURNS = 1024
@@ -45,7 +47,7 @@ class Batches:
 
     def __init__(
         self,
-        shards: TokenShards,
+        shards: "TokenShards",
         *,
         split: str = "train",
         context_length: int,

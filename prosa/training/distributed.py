@@ -72,6 +72,21 @@ def sum_numbers(values: list[float], world: World) -> list[float]:
     return [float(value) for value in tensor.tolist()]
 
 
+def share(text: str, world: World) -> str:
+    """The main process's text, in every process."""
+    if world.size == 1:
+        return text
+    shared = [text]
+    dist.broadcast_object_list(shared, src=0)
+    return shared[0]
+
+
+def wait_for_main(world: World) -> None:
+    """Returns when every process has come here; work that one process does for all lies between two of these."""
+    if world.size > 1:
+        dist.barrier()
+
+
 def agree(flag: bool, world: World) -> bool:
     """True everywhere when it is true anywhere, so that all processes stop at the same step."""
     return sum_numbers([float(flag)], world)[0] > 0

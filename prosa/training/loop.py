@@ -159,16 +159,17 @@ def _run_steps(
         run.log(numbers, timing)
         tracked.write(step, numbers | timing)
         bar.update(step, **_columns(numbers, evaluation, run))
-        if run.must_roll_back():
+        is_stopping = agree(bool(stop), run.world)
+        is_saving = is_last or is_stopping or step % settings.save_every == 0
+        if run.is_broken(is_saving):
             run.roll_back(bar)
             continue
         if run.world.is_main and (is_last or step % settings.sample_every == 0):
             for record in sample():
                 run.samples.write(step, record)
                 bar.print(_shown_sample(step, record))
-        is_stopping = agree(bool(stop), run.world)
-        if is_last or is_stopping or step % settings.save_every == 0:
-            run.save(bar)
+        if is_saving:
+            run.save()
         if is_stopping and not is_last:
             return FitResult(run.position, False, stop.name, run.tokens_per_second, evaluation)
     run.close_logs()
@@ -291,7 +292,10 @@ class _Run:
             "matmul_share": rate * self.flops_per_token / self.device.matmul_flops_per_second / self.world.size,
         }
 
-    def must_roll_back(self) -> bool:
+    def is_broken(self, is_saving: bool) -> bool:
+        """Whether updates keep failing, or weights that are about to be saved are not finite."""
+        if is_saving and not all(torch.isfinite(p).all() for p in self.model.parameters()):
+            return True
         return self.position.bad_updates_in_a_row >= _BAD_UPDATES_TO_ROLL_BACK
 
     def roll_back(self, bar: Progress) -> None:
@@ -321,8 +325,8 @@ class _Run:
         self.open_logs()
         bar.print(Text(f"rolled back from step {broken.step} to {self.position.step}; {lost} batches are skipped"))
 
-    def save(self, bar: Progress) -> None:
-        """A checkpoint of this very step, then fewer old ones; weights that are not finite are never saved."""
+    def save(self) -> None:
+        """A checkpoint of this very step, then fewer old ones."""
         if not self.world.is_main:
             return
         self.metrics.sync()

@@ -8,10 +8,7 @@ on corpora of 1 to 60 MB (docs/training.md); they hold for models of roughly 0.5
 import math
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-import torch
 from pydantic import Field
 
 from prosa.config import Settings
@@ -66,8 +63,7 @@ class TrainingSettings(Settings):
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Settings):
     """One derived value and why it is what it is."""
 
     name: str
@@ -75,8 +71,7 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Settings):
     """The model and batch a job will use, before its length is known."""
 
     model: ModelSettings
@@ -138,13 +133,19 @@ def plan_length(
     else:
         steps = wanted.steps or max(1, round(wanted.tokens / batch_tokens))
         reason = "as given" if wanted.steps else f"{wanted.tokens:,} tokens"
-    choices.append(Choice("steps", f"{steps:,}", reason))
+    choices.append(Choice(name="steps", value=f"{steps:,}", reason=reason))
     optimizer = _choose_rates(wanted, shape.model, choices)
     warmup = min(steps, max(1, round(wanted.warmup_fraction * steps)))
     cooldown = min(steps - warmup, round(wanted.cooldown_fraction * steps))
-    choices.append(Choice("schedule", f"{warmup} / {steps - warmup - cooldown} / {cooldown}", "warmup, stable, decay"))
+    choices.append(
+        Choice(
+            name="schedule",
+            value=f"{warmup} / {steps - warmup - cooldown} / {cooldown}",
+            reason="warmup, stable, decay",
+        )
+    )
     # Saving, checking and sampling by steps, not by the clock, so that a resumed run does the same again.
-    per_minute = max(1, round(60 / step_seconds)) if step_seconds else steps
+    per_minute = max(1, round(60 / step_seconds))
     fit = FitSettings(
         steps=steps,
         batch_size=shape.batch_size,
@@ -161,14 +162,6 @@ def plan_length(
         keep_checkpoints=wanted.keep_checkpoints,
     )
     return fit, tuple(choices)
-
-
-def choose_vocab_size(train_bytes: int) -> int:
-    """Vocabulary for a corpus: enough text for each token to be learned, in powers of two from 512 to 32,768.
-
-    About 1,000 bytes of text a token: 1 MB gives 1,024, 4 MB 4,096, 30 MB 16,384 (docs/training.md).
-    """
-    return int(min(32_768, max(512, 2 ** round(math.log2(max(1, train_bytes) / 1000)))))
 
 
 def predict_memory(model: ModelSettings, micro_batch: int) -> int:
@@ -189,7 +182,9 @@ def _choose_context(wanted: TrainingSettings, train_tokens: int, choices: list[C
     context_length = 256 if minutes < 60 else 512 if minutes < 600 else 1024
     while context_length > 32 and context_length * 8 > train_tokens:
         context_length //= 2
-    choices.append(Choice("context_length", str(context_length), "longer contexts pay in runs of hours"))
+    choices.append(
+        Choice(name="context_length", value=str(context_length), reason="longer contexts pay in runs of hours")
+    )
     return context_length
 
 
@@ -210,10 +205,10 @@ def _choose_model(
             if tokens >= _TOKENS_PER_PARAMETER * count_parameters(model):
                 break
         reason = f"about {tokens / 1e6:.1f}M tokens fit in the time, {tokens / count_parameters(model):.0f} a parameter"
-        choices.append(Choice("depth", str(depth), reason))
+        choices.append(Choice(name="depth", value=str(depth), reason=reason))
     model = _shape_model(wanted, depth, vocab_size, context_length)
-    shape = f"{model.n_layer} layers of {model.d_model}, {model.n_head} heads ({model.n_kv_head} for keys), d_ff {model.d_ff}"
-    choices.append(Choice("shape", shape, f"{count_parameters(model):,} parameters"))
+    shape = f"{depth} layers of {model.d_model}, {model.n_head} heads of {model.d_head}, d_ff {model.d_ff}"
+    choices.append(Choice(name="shape", value=shape, reason=f"{count_parameters(model):,} parameters"))
     return model
 
 
@@ -243,29 +238,35 @@ def _expected_tokens(wanted: TrainingSettings, device: Device, model: ModelSetti
     return float(wanted.tokens or wanted.steps * batch_tokens)
 
 
-def _choose_batch(
-    tokens: float, context_length: int, train_tokens: int, world_size: int, choices: list[Choice]
-) -> int:
+def _choose_batch(tokens: float, context_length: int, train_tokens: int, world_size: int, choices: list[Choice]) -> int:
     wanted_tokens = 2 ** round(math.log2(2 * math.sqrt(tokens)))
     batch_tokens = min(65_536, max(2048, wanted_tokens))
     batch_size = max(1, batch_tokens // context_length)
     while batch_size > 1 and batch_size * context_length > train_tokens // 2:
         batch_size //= 2
     batch_size = max(world_size, batch_size // world_size * world_size)
-    choices.append(Choice("batch_size", f"{batch_size} x {context_length}", "about 2 sqrt(tokens) tokens a step"))
+    choices.append(
+        Choice(name="batch_size", value=f"{batch_size} x {context_length}", reason="about 2 sqrt(tokens) tokens a step")
+    )
     return batch_size
 
 
 def _choose_dropout(epochs: float, choices: list[Choice]) -> float:
     dropout = 0.0 if epochs < 10 else 0.1
-    choices.append(Choice("dropout", str(dropout), f"the text is read {epochs:.1f} times"))
+    choices.append(Choice(name="dropout", value=str(dropout), reason=f"the text is read {epochs:.1f} times"))
     return dropout
 
 
 def _choose_rates(wanted: TrainingSettings, model: ModelSettings, choices: list[Choice]) -> OptimizerSettings:
     matrix = wanted.matrix_learning_rate or 0.02
     other = wanted.learning_rate or round(5e-3 * (256 / model.d_model) ** 0.5, 5)
-    choices.append(Choice("learning rates", f"{matrix:g} (Muon), {other:g} (AdamW)", "falls with the root of the width"))
+    choices.append(
+        Choice(
+            name="learning rates",
+            value=f"{matrix:g} (Muon), {other:g} (AdamW)",
+            reason="falls with the root of the width",
+        )
+    )
     return OptimizerSettings(
         matrix_learning_rate=matrix,
         learning_rate=other,
@@ -289,7 +290,7 @@ def _fit_memory(
             hint="lower depth, d_model, context_length or the vocabulary",
         )
     reason = f"{needed / 1e9:.2f} GB predicted, {free / 1e9:.1f} GB free"
-    choices.append(Choice("micro_batch", str(micro_batch), reason))
+    choices.append(Choice(name="micro_batch", value=str(micro_batch), reason=reason))
     return micro_batch, needed
 
 
@@ -305,5 +306,5 @@ def _choose_compile(
         reason = "no C++ compiler found"
     else:
         reason = f"about {seconds:.0f} s of training; compiling costs half a minute and saves a third"
-    choices.append(Choice("compile", "yes" if is_compiled else "no", reason))
+    choices.append(Choice(name="compile", value="yes" if is_compiled else "no", reason=reason))
     return is_compiled

@@ -7,7 +7,9 @@ Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations (arXiv
 import math
 
 
-def learning_rate_factor(step: int, *, steps: int, warmup_steps: int, cooldown_steps: int, final_fraction: float) -> float:
+def learning_rate_factor(
+    step: int, *, steps: int, warmup_steps: int, cooldown_steps: int, final_fraction: float
+) -> float:
     """The factor in [0, 1] by which the peak learning rates are multiplied for the update that ends step `step`.
 
     step counts from 1 to `steps`; the last one has factor `final_fraction`.

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torch import nn
+
+from prosa.errors import CheckpointError
+from prosa.training import MuonAdamW, OptimizerSettings, orthogonalize
+
+
+class Tiny(nn.Module):
+    """Names as in the Transformer, so that the optimizer finds its matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(8, 6), nn.Linear(6, 8)])})
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        for layer in self.model["layers"]:
+            x = torch.tanh(layer(x))
+        return self.head(x)
+
+
+def train(model, optimizer, n_steps, first=0):
+    for step in range(first, first + n_steps):
+        generator = torch.Generator().manual_seed(step)
+        x = torch.randn(16, 8, generator=generator)
+        loss = (model(x) - x[:, :3]).square().mean()
+        loss.backward()
+        optimizer.step(1.0)
+        model.zero_grad()
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 24, 8), (2, 8, 24)])
+def test_orthogonalize_keeps_directions_and_levels_singular_values(shape):
+    """Against the singular value decomposition: U S V' becomes nearly U V'."""
+    generator = torch.Generator().manual_seed(1)
+    matrices = torch.randn(shape, generator=generator)
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    found = orthogonalize(matrices).float()
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.5 and values.max() < 1.4
+    cosine = (found * (u @ vh)).sum((-2, -1)) / found.norm(dim=(-2, -1)) / (u @ vh).norm(dim=(-2, -1))
+    assert cosine.min() > 0.97
+
+
+def test_adamw_part_equals_torch():
+    ours, theirs = Tiny(), Tiny()
+    settings = OptimizerSettings(matrix_learning_rate=0.0, learning_rate=0.01)
+    reference = torch.optim.AdamW(
+        [p for n, p in theirs.named_parameters() if "layers" not in n or p.ndim == 1],
+        lr=0.01, betas=(settings.beta1, settings.beta2), eps=settings.epsilon, weight_decay=0.0,
+    )  # fmt: skip
+    optimizer = MuonAdamW(ours, settings)
+    for step in range(5):
+        x = torch.randn(16, 8, generator=torch.Generator().manual_seed(step))
+        for model in (ours, theirs):
+            (model(x) - x[:, :3]).square().mean().backward()
+        optimizer.step(1.0)
+        reference.step()
+        ours.zero_grad()
+        theirs.zero_grad()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_muon_step_equals_formula():
+    model = Tiny()
+    settings = OptimizerSettings(matrix_learning_rate=0.1, weight_decay=0.5, matrix_momentum=0.9)
+    weight = model.model["layers"][0].weight
+    before = weight.detach().clone()
+    optimizer = MuonAdamW(model, settings)
+    x = torch.randn(16, 8, generator=torch.Generator().manual_seed(3))
+    (model(x) - x[:, :3]).square().mean().backward()
+    gradient = weight.grad.clone()
+    optimizer.step(0.5)
+    momentum = 0.1 * gradient
+    nesterov = 0.9 * momentum + 0.1 * gradient
+    direction = orthogonalize(nesterov[None])[0].float()
+    expected = before * (1 - 0.05 * 0.5) - 0.05 * direction * max(1, 6 / 8) ** 0.5
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+def test_the_loss_falls():
+    model = Tiny()
+    optimizer = MuonAdamW(model, OptimizerSettings(matrix_learning_rate=0.02, learning_rate=0.01))
+    first = train(model, optimizer, 1)
+    assert train(model, optimizer, 200, first=1) < first / 4
+
+
+def test_state_goes_through_tensors_bit_for_bit():
+    straight, stopped, resumed = Tiny(), Tiny(), Tiny()
+    settings = OptimizerSettings()
+    train(straight, MuonAdamW(straight, settings), 10)
+    optimizer = MuonAdamW(stopped, settings)
+    train(stopped, optimizer, 4)
+    resumed.load_state_dict(stopped.state_dict())
+    fresh = MuonAdamW(resumed, settings)
+    fresh.load_state_tensors({name: tensor.clone() for name, tensor in optimizer.state_tensors().items()})
+    train(resumed, fresh, 6, first=4)
+    for one, two in zip(straight.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_state_of_another_model_is_refused():
+    optimizer = MuonAdamW(Tiny(), OptimizerSettings())
+    with pytest.raises(CheckpointError, match="missing or of another shape"):
+        optimizer.load_state_tensors({})
