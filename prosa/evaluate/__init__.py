@@ -1,1 +1,63 @@
+"""How good is a model: bits per byte, world facts, memorisation, and whether one model is better than another.
 
+Stands after generation, which it uses, and before training, which uses it: docs/evaluate.md.
+"""
+
+from prosa.evaluate.bits import BitsPerByte, BitsScore, bits_per_byte
+from prosa.evaluate.cloze import Accuracy, ClozeItem, ClozeReport, cloze
+from prosa.evaluate.compare import Comparison, compare_bits, compare_cloze
+from prosa.evaluate.compressors import xz_bits_per_byte
+from prosa.evaluate.documents import EncodedDocuments, encode_documents, encoded_split
+from prosa.evaluate.evaluation import (
+    EvaluateSettings,
+    Evaluation,
+    ModelComparison,
+    XzBits,
+    choose_items,
+    compare,
+    evaluate,
+)
+from prosa.evaluate.memorisation import Copy, MemorisationReport, memorisation
+from prosa.evaluate.scoring import score_passages
+from prosa.evaluate.statistics import (
+    Interval,
+    Share,
+    bootstrap_ratio,
+    mcnemar_exact,
+    sign_flip_test,
+    wilson_interval,
+)
+
+__all__ = [
+    "Accuracy",
+    "BitsPerByte",
+    "BitsScore",
+    "ClozeItem",
+    "ClozeReport",
+    "Comparison",
+    "Copy",
+    "EncodedDocuments",
+    "EvaluateSettings",
+    "Evaluation",
+    "Interval",
+    "MemorisationReport",
+    "ModelComparison",
+    "Share",
+    "XzBits",
+    "bits_per_byte",
+    "bootstrap_ratio",
+    "choose_items",
+    "cloze",
+    "compare",
+    "compare_bits",
+    "compare_cloze",
+    "encode_documents",
+    "encoded_split",
+    "evaluate",
+    "mcnemar_exact",
+    "memorisation",
+    "score_passages",
+    "sign_flip_test",
+    "wilson_interval",
+    "xz_bits_per_byte",
+]
