@@ -70,19 +70,18 @@ def to_hf_config(settings: ModelSettings, control_ids: Mapping[str, Any]) -> dic
 
 def from_hf_config(config: Mapping[str, Any], origin: str) -> ModelSettings:
     """Settings of a config.json; ModelFileRefused for a family, feature or size that cannot be built."""
-    family = str(config.get("model_type"))
-    if family not in get_args(Family):
+    family = config.get("model_type")
+    if not isinstance(family, str) or family not in get_args(Family):
         raise ModelFileRefused(
             f"{origin}: model_type {family!r} is unknown", hint=f"known families: {', '.join(get_args(Family))}"
         )
     _refuse_foreign_arithmetic(config, family, origin)
     try:
-        values = _sizes(config, family)
+        values = _sizes(config, family) | _rope(config, origin) | _window(config, family, origin)
     except KeyError as error:
         raise ModelFileRefused(f"{origin}: {error} is missing") from None
     except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelFileRefused(f"{origin}: a size is no usable number: {error}") from None
-    values |= _rope(config, origin) | _window(config, family, origin)
+        raise ModelFileRefused(f"{origin}: a value is of the wrong kind: {error}") from None
     try:
         return resolve_settings(ModelSettings, values, origin=origin)
     except ConfigError as error:
@@ -141,8 +140,8 @@ def _window(config: Mapping[str, Any], family: str, origin: str) -> dict[str, An
     n_full = min(config.get("max_window_layers", _DEFAULT_WINDOW_LAYERS), n_layer)
     types = config.get("layer_types")
     if types is not None:
-        n_full = types.count("full_attention")
-        if types != ["full_attention"] * n_full + ["sliding_attention"] * (n_layer - n_full):
+        n_full = types.count("full_attention") if isinstance(types, list) else 0
+        if types != ["full_attention"] * n_full + ["sliding_attention"] * (len(types) - n_full):
             raise ModelFileRefused(f"{origin}: layer_types must be full_attention first, then sliding_attention")
     if n_full == n_layer:
         return {}
