@@ -22,7 +22,8 @@ from prosa.corpus.planning import (
     Rows,
     Selection,
     SplitMode,
-    choose_split,
+    choose_splits,
+    join_selections,
     select_by_hash,
     select_tails,
 )
@@ -134,7 +135,7 @@ def _fill(
         raise nothing_left(sources, reports)
     is_kept = first_occurrences(rows.ids)
     text_of = _TextReader(rows, spills, spill_names)
-    mode, selection = _divide(settings, rows, is_kept, text_of)
+    modes, selection = _divide(settings, len(sources), rows, is_kept, text_of)
     groups, group_names = rows.group(names, by_kind=bool(settings.kind_weights))
     tasks = plan_parts(rows, selection, groups, group_names, spill_names, spills, staging)
     parts, n_bytes = [], 0
@@ -142,7 +143,7 @@ def _fill(
         parts.append(entry)
         n_bytes += entry["n_bytes"]
         progress("writing", n_bytes)
-    report = make_report(sources, reports, rows, is_kept, selection, mode)
+    report = make_report(sources, reports, rows, is_kept, selection, modes)
     report["samples"] = take_samples(rows, selection, names, text_of)
     write_json_durably(staging / "report.json", report)
     shutil.rmtree(spills)
@@ -150,7 +151,7 @@ def _fill(
         "what": "corpus",
         "corpus_format": CORPUS_FORMAT,
         "settings": settings.model_dump(mode="json"),
-        "validation": mode,
+        "validation": dict(zip(names, modes, strict=True)),
         "weights": _weights(settings, sources, parts),
         "parts": parts,
     }
@@ -222,21 +223,24 @@ def _within(rows: list[SpillRow], limit: int) -> list[SpillRow]:
 
 
 def _divide(
-    settings: CorpusSettings, rows: Rows, is_kept: "NDArray[np.bool_]", text_of: Callable[[int], str]
-) -> tuple[SplitMode, Selection]:
+    settings: CorpusSettings, n_sources: int, rows: Rows, is_kept: "NDArray[np.bool_]", text_of: Callable[[int], str]
+) -> tuple[list[SplitMode], Selection]:
+    """How each source is divided, and what goes where."""
+    import numpy as np
+
     fraction, seed = settings.validation_fraction, settings.seed
-    mode = choose_split(rows, is_kept, fraction, seed, settings.validation)
-    if mode == "tail":
-        selection = select_tails(rows, is_kept, fraction, settings.validation_cut, text_of)
-    else:
-        selection = select_by_hash(rows, is_kept, fraction, seed)
+    modes = choose_splits(rows, is_kept, n_sources, fraction, seed, settings.validation)
+    by_tail = np.array([mode == "tail" for mode in modes])[rows.source]
+    by_hash = select_by_hash(rows, is_kept & ~by_tail, fraction, seed)
+    tails = select_tails(rows, is_kept & by_tail, fraction, settings.validation_cut, text_of)
+    selection = join_selections([by_hash, tails])
     for index, split in enumerate(SPLITS):
-        if mode != "none" and not (selection.split == index).any():
+        if fraction > 0 and not (selection.split == index).any():
             raise DataError(
                 f"the corpus is too small: nothing is left for {split} ({int(is_kept.sum())} documents)",
-                hint="add text, or set `validation_fraction`; 0 means no validation",
+                hint="add text, or change `validation_fraction`; 0 means no validation",
             )
-    return mode, selection
+    return modes, selection
 
 
 class _TextReader:

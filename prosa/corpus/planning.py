@@ -117,16 +117,42 @@ class RowCollector:
         return Rows(ids=ids, words=tuple(self._words), **columns)
 
 
-def choose_split(
-    rows: Rows, is_kept: "NDArray[np.bool_]", fraction: float, seed: int, wanted: Literal["auto", "hash", "tail"]
-) -> SplitMode:
-    """`auto`: by hash where enough pieces make both sides non-empty, else the tail of every document."""
-    if fraction == 0:
-        return "none"
-    if wanted != "auto":
-        return wanted
-    chosen = is_validation(rows.ids[is_kept], fraction, seed)
-    return "hash" if is_kept.sum() >= HASH_DOCUMENTS and chosen.any() and not chosen.all() else "tail"
+def choose_splits(
+    rows: Rows,
+    is_kept: "NDArray[np.bool_]",
+    n_sources: int,
+    fraction: float,
+    seed: int,
+    wanted: Literal["auto", "hash", "tail"],
+) -> list[SplitMode]:
+    """How each source is divided.
+
+    `auto`: by hash where a source has HASH_DOCUMENTS pieces and both sides get some, else the tail of its documents,
+    so that a single book and every small source have a validation text too.
+    """
+    modes: list[SplitMode] = []
+    for source in range(n_sources):
+        ids = rows.ids[is_kept & (rows.source == source)]
+        chosen = is_validation(ids, fraction, seed)
+        if fraction == 0 or len(ids) == 0:
+            modes.append("none")
+        elif wanted != "auto":
+            modes.append(wanted)
+        else:
+            modes.append("hash" if len(ids) >= HASH_DOCUMENTS and chosen.any() and not chosen.all() else "tail")
+    return modes
+
+
+def join_selections(selections: Sequence[Selection]) -> Selection:
+    """All of them in reading order."""
+    import numpy as np
+
+    row, split, start, stop, n_bytes = (
+        np.concatenate([getattr(selection, name) for selection in selections])
+        for name in ("row", "split", "start", "stop", "n_bytes")
+    )
+    order = np.lexsort((start, row))
+    return Selection(row[order], split[order], start[order], stop[order], n_bytes[order])
 
 
 def select_by_hash(rows: Rows, is_kept: "NDArray[np.bool_]", fraction: float, seed: int) -> Selection:
@@ -149,6 +175,8 @@ def select_tails(
     import numpy as np
 
     kept = np.flatnonzero(is_kept)
+    if len(kept) == 0:
+        return select_by_hash(rows, is_kept, fraction, 0)
     documents, n_chars = rows.documents[kept], rows.n_chars[kept]
     first = np.flatnonzero(np.diff(documents, prepend=-1))
     counts = np.diff(np.append(first, len(kept)))

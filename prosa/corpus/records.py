@@ -168,7 +168,10 @@ def _decoded(value: Any) -> Any:
 
 
 def _first(fields: Mapping[str, Any], names: tuple[str, ...]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
+    for name in names:
+        if (value := fields.get(name)) not in (None, ""):
+            return value
+    return None
 
 
 def _words(content: Any) -> str:

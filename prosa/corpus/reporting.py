@@ -26,16 +26,17 @@ def make_report(
     rows: Rows,
     is_kept: "NDArray[np.bool_]",
     selection: Selection,
-    mode: SplitMode,
+    modes: Sequence[SplitMode],
 ) -> dict[str, Any]:
     """Totals, then each source with its rejects, skips, repairs, cleaning and duplicates."""
     described = []
-    for index, (source, report) in enumerate(zip(sources, reports, strict=True)):
+    for index, (source, report, mode) in enumerate(zip(sources, reports, modes, strict=True)):
         of_source = rows.source == index
         described.append(
             {
                 "name": source.name,
                 "path": source.path,
+                "validation": mode,
                 **_sizes(selection, of_source[selection.row]),
                 "kinds": _by_label(rows, selection, of_source, 0),
                 "languages": _by_label(rows, selection, of_source, 1),
@@ -46,7 +47,6 @@ def make_report(
         )
     every = rows.source >= 0
     return {
-        "validation": mode,
         **_sizes(selection, every[selection.row]),
         "kinds": _by_label(rows, selection, every, 0),
         "languages": _by_label(rows, selection, every, 1),

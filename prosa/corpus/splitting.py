@@ -8,8 +8,6 @@ import re
 import zlib
 from typing import TYPE_CHECKING, Literal
 
-from prosa.streams import derive_seed
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -60,6 +58,8 @@ def first_occurrences(ids: "NDArray[np.uint64]") -> "NDArray[np.bool_]":
 def is_validation(ids: "NDArray[np.uint64]", fraction: float, seed: int) -> "NDArray[np.bool_]":
     """Chosen by each document's own id alone, so that no other document's coming or going moves it."""
     import numpy as np
+
+    from prosa.streams import derive_seed
 
     # Ids are hashes, hence uniform; the seed turns the circle on which the chosen arc lies.
     turned = ids[:, 0] + np.uint64(derive_seed(seed, "validation"))

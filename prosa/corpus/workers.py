@@ -5,17 +5,17 @@ same without any other. Workers ignore Ctrl-C, which is their parent's to handle
 """
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from prosa.errors import DataError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,11 +28,15 @@ def count_cores() -> int:
 
 
 @contextlib.contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
+def worker_pool(workers: int) -> Iterator["ProcessPoolExecutor | None"]:
     """A pool of `workers` fresh processes; None for one worker, which is this process."""
     if workers <= 1:
         yield None
         return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin_worker)
     try:
         yield pool
@@ -47,7 +51,7 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
 
 
 def map_in_order(
-    pool: ProcessPoolExecutor | None, function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+    pool: "ProcessPoolExecutor | None", function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
 ) -> Iterator[Result]:
     """`function` of every task, in the order of the tasks, with at most two tasks a worker under way."""
     if pool is None:
@@ -69,6 +73,8 @@ def _begin_worker() -> None:
 
 def _end_with_parent() -> None:
     """A parent that is killed cannot tell its workers to stop, and they would wait for ever."""
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
