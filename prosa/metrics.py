@@ -135,7 +135,7 @@ class Progress:
         self._columns: dict[str, str] = {}
         self._completed = self._first_completed = 0
         self._started = self._first_updated = self._last_line = 0.0
-        self._is_updated = False
+        self._is_updated = self._is_printed = False
 
     def __enter__(self) -> Self:
         self._started = self._last_line = time.monotonic()
@@ -152,7 +152,7 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.stop()
-        elif self._is_updated:
+        elif self._is_updated and not self._is_printed:
             self._print_line()
 
     def update(self, completed: int, **columns: str) -> None:
@@ -161,7 +161,7 @@ class Progress:
         if not self._is_updated:
             # A resumed job starts far from zero: its rate counts from here.
             self._is_updated, self._first_completed, self._first_updated = True, completed, now
-        self._completed, self._columns = completed, columns
+        self._completed, self._columns, self._is_printed = completed, columns, False
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=completed, done=self._done())
         elif now - self._last_line >= _PLAIN_LINE_SECONDS:
@@ -199,6 +199,7 @@ class Progress:
 
     def _print_line(self) -> None:
         now = self._last_line = time.monotonic()
+        self._is_printed = True
         parts = [self._done(), *(f"{name.replace('_', ' ')} {value}" for name, value in self._columns.items())]
         parts.append(f"{_clock(now - self._started)} elapsed")
         n_since = self._completed - self._first_completed

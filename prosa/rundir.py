@@ -124,17 +124,29 @@ def _write_holder(descriptor: int) -> None:
 
 def _read_holder(descriptor: int) -> str:
     """Who holds the lock. It writes its name just after taking it, so a missing or dead one is read again."""
-    import psutil
-
     end = time.monotonic() + _HOLDER_WAIT_SECONDS
     while time.monotonic() < end:
         with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
             os.lseek(descriptor, 1, os.SEEK_SET)
             holder = json.loads(os.read(descriptor, 1 << 16))
-            if holder["host"] != socket.gethostname() or psutil.pid_exists(holder["pid"]):
+            if holder["host"] != socket.gethostname() or _is_alive(holder["pid"]):
                 return f"process {holder['pid']} on {holder['host']} (`{holder['command']}`, since {holder['since']})"
         time.sleep(0.02)
     return "another process"
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        import psutil
+
+        return bool(psutil.pid_exists(pid))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _close_if_same(descriptor: int, opened: os.stat_result) -> None:
