@@ -17,7 +17,9 @@ tokenizer_app = typer.Typer(no_args_is_help=True, help="Documents become token i
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(tokenizer_app, name="tokenizer")
 
-Target = Annotated[str, typer.Argument(help="A settings file, a run folder, a file or folder of text, `world:` or `python:`.")]
+Target = Annotated[
+    str, typer.Argument(help="A settings file, a run folder, a file or folder of text, `world:` or `python:`.")
+]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings by hand, as section.key=value.")]
 RunFolder = Annotated[Path | None, typer.Option("--run", help="Where the run is kept (default: runs/NAME).")]
 Minutes = Annotated[float, typer.Option(help="Train for this long; shape, batch and rates follow.")]
@@ -60,9 +62,7 @@ def corpus_build(target: Target, overrides: Overrides = None, run: RunFolder = N
 
 
 @corpus_app.command("show")
-def corpus_show(
-    target: Target, overrides: Overrides = None, run: RunFolder = None, as_json: AsJson = False
-) -> None:
+def corpus_show(target: Target, overrides: Overrides = None, run: RunFolder = None, as_json: AsJson = False) -> None:
     """What is in the corpus: documents, bytes, languages, kinds, duplicates, rejects, samples."""
     from prosa.corpus import describe_corpus
     from prosa.life import count_tokens, prepare_corpus, resolve_life
@@ -262,7 +262,9 @@ def doctor(as_json: AsJson = False) -> None:
         "number format": f"{str(device.compute_dtype).removeprefix('torch.')}: {device.reason}",
         "matmul": f"{device.matmul_flops_per_second / 1e9:,.0f} GFLOP/s",
         "free memory": f"{available_memory_bytes() / 1e9:.1f} GB",
-        "C++ compiler": next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), "none: no torch.compile on CPUs"),
+        "C++ compiler": next(
+            filter(None, map(shutil.which, ("g++", "clang++", "c++"))), "none: no torch.compile on CPUs"
+        ),
     }
     if as_json:
         print_json(facts)
@@ -300,7 +302,9 @@ def main() -> None:
         import errno
 
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            say(f"prosa: {StorageError(f'the disk refused to write: {error}', hint='free some space and run the same command again')}")
+            say(
+                f"prosa: {StorageError(f'the disk refused to write: {error}', hint='free some space and run the same command again')}"
+            )
             sys.exit(StorageError.exit_code)
         if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
             say(f"prosa: {ConfigError(str(error), hint='check the path and its permissions')}")

@@ -4,30 +4,48 @@ Stages here: corpus -> tokenizer -> tokens -> base -> evaluation. A stage is mad
 changed; a trained one is never thrown away, but moved aside when asked.
 """
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
+import prosa
 from prosa import pretrain
 from prosa.config import Settings, dump_settings, read_settings
-from prosa.corpus import Corpus, CorpusSettings, build_corpus, corpus_inputs, open_corpus
+from prosa.corpus import Corpus, CorpusSettings, Document, build_corpus, corpus_inputs, open_corpus, world
+from prosa.device import Device, choose_device, choose_device_type
 from prosa.errors import ConfigError
-from prosa.evaluate import EvaluateSettings
+from prosa.evaluate import EvaluateSettings, Evaluation, ModelComparison, compare, encode_documents, evaluate
 from prosa.metrics import Progress
-from prosa.rundir import record_stage, stage_is_current, write_durably
+from prosa.rundir import (
+    hash_file,
+    is_complete,
+    lock_run,
+    record_stage,
+    stage_is_current,
+    write_durably,
+    write_json_durably,
+)
 from prosa.tables import (
+    Language,
+    choose_language,
     print_choices,
+    print_evaluation,
+    print_next_tokens,
+    print_samples,
+    print_stage,
+    print_tree,
+    print_warning,
+    say_in,
+    show_bytes,
 )
-from prosa.tokenizer import (
-    Tokenizer,
-    TokenizerSettings,
-    TokenShards,
-    build_shards,
-    open_shards,
-    train_tokenizer,
-)
+from prosa.tokenizer import Tokenizer, TokenizerSettings, TokenShards, build_shards, open_shards, train_tokenizer
 from prosa.training import FitResult, TrainingSettings, join_world, wait_for_main
+
+# Muennighoff et al. 2023 (arXiv:2305.16264): up to four epochs, repeated text is nearly as good as new text.
+_MANY_EPOCHS = 4
 
 
 class LifeSettings(Settings):
@@ -41,11 +59,6 @@ class LifeSettings(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
 
 
-def begin(run: Path, life: LifeSettings) -> None:
-    """Writes the resolved settings to the run folder."""
-    write_durably(run / "prosa.toml", dump_settings(life).encode())
-
-
 def prepare_corpus(
     run: Path, settings: CorpusSettings, *, workers: int = 0, is_shown: bool = True
 ) -> tuple[Corpus, bool]:
@@ -53,10 +66,8 @@ def prepare_corpus(
     folder, inputs, values = run / "corpus", corpus_inputs(settings), settings.model_dump(mode="json")
     if stage_is_current(run, "corpus", settings=values, inputs=inputs):
         return open_corpus(folder), False
-    with Progress("corpus", None, unit="documents", is_shown=is_shown) as bar:
-        corpus = build_corpus(
-            settings, folder, workers=workers, progress=lambda source, n: bar.update(n, source=source)
-        )
+    with Progress("corpus", None, unit="byte", is_shown=is_shown) as bar:
+        corpus = build_corpus(settings, folder, workers=workers, progress=lambda doing, n: bar.update(n, now=doing))
     record_stage(run, "corpus", settings=values, inputs=inputs, outputs={"corpus": corpus.hash})
     return corpus, True
 
@@ -78,8 +89,15 @@ def prepare_tokens(
     folder, inputs = run / "tokens", {"corpus": corpus.hash, "tokenizer": tokenizer.hash}
     if stage_is_current(run, "tokens", settings={}, inputs=inputs):
         return open_shards(folder), False
-    with Progress("tokens", len(corpus.parts), unit="parts", is_shown=is_shown) as bar:
-        shards = build_shards(corpus, tokenizer, folder, workers=workers, progress=lambda part, n: bar.update(n))
+    done = 0
+    with Progress("tokens", sum(part.n_bytes for part in corpus.parts), unit="byte", is_shown=is_shown) as bar:
+
+        def count(part: str, n_bytes: int) -> None:
+            nonlocal done
+            done += n_bytes
+            bar.update(done)
+
+        shards = build_shards(corpus, tokenizer, folder, workers=workers, progress=count)
     record_stage(run, "tokens", settings={}, inputs=inputs, outputs={"tokens": shards.hash})
     return shards, True
 
@@ -95,22 +113,15 @@ def set_aside(run: Path, stage: str) -> Path:
     return folder.rename(run / f"{stage}.{number}")
 
 
-def world_sources(settings: CorpusSettings) -> Sequence[str]:
-    """The built-in worlds among the sources, as their `world:` addresses."""
-    return [source.path for source in settings.sources if source.path.startswith("world:")]
-
-
 def resolve_life(target: str, overrides: Sequence[str], run: Path | None, **length: float) -> tuple[Path, LifeSettings]:
     """The run folder and settings that a command line means.
 
     `target` is a settings file, a run folder, or a source of text (path, `world:`, `python:`, `hf:`); `length` is
     minutes, tokens or steps, whichever is not 0, and replaces what the file says.
     """
-    given = {name: value for name, value in length.items() if value}
     words = list(overrides)
-    if given:
-        lengths = {"minutes": 0.0, "tokens": 0, "steps": 0} | given
-        words = [*(f"pretrain.{name}={value}" for name, value in lengths.items()), *words]
+    if any(length.values()):
+        words = [*(f"pretrain.{name}={value}" for name, value in length.items()), *words]
     path = Path(target)
     if path.suffix == ".toml":
         life = read_settings(LifeSettings, path, words)
@@ -123,25 +134,171 @@ def resolve_life(target: str, overrides: Sequence[str], run: Path | None, **leng
             hint="give for example `configs/quickstart.toml`, a folder of your own texts, or `world:`",
         )
     name = path.resolve().stem if path.exists() else target.partition(":")[0]
-    settings = {"name": name, "corpus": {"sources": [{"path": target}]}}
-    life = read_settings(LifeSettings, None, words, values=settings)
-    return run or Path("runs") / name, life
+    values = {"name": name, "corpus": {"sources": [{"path": target}]}}
+    return run or Path("runs") / name, read_settings(LifeSettings, None, words, values=values)
 
 
 def pretrain_base(
-    run: Path, life: LifeSettings, *, allow_drift: Sequence[str] = (), is_shown: bool = True
+    run: Path, life: LifeSettings, *, language: Language = "en", allow_drift: Sequence[str] = (), is_shown: bool = True
 ) -> FitResult:
-    """Everything up to a trained base model in `run/base`."""
-    write_durably(run / "prosa.toml", dump_settings(life).encode())
-    corpus, _ = prepare_corpus(run, life.corpus, is_shown=is_shown)
-    tokenizer, _ = prepare_tokenizer(run, corpus, life.tokenizer)
-    shards, _ = prepare_tokens(run, corpus, tokenizer, is_shown=is_shown)
-    return pretrain.main(
-        run / "base",
-        life.pretrain,
-        shards,
-        tokenizer,
-        allow_drift=allow_drift,
-        announce=print_choices if is_shown else lambda choices, device: None,
+    """Everything up to a trained base model in `run/base`; under torchrun the main process prepares for all."""
+    with join_world(choose_device_type(life.pretrain.device)) as world_of_processes:
+        is_shown = is_shown and world_of_processes.is_main
+        if world_of_processes.is_main:
+            write_durably(run / "prosa.toml", dump_settings(life).encode())
+            _prepare_inputs(run, life, language, is_shown)
+        wait_for_main(world_of_processes)
+        tokenizer, shards = Tokenizer.load(run / "tokenizer"), open_shards(run / "tokens")
+        result = pretrain.main(
+            run / "base",
+            life.pretrain,
+            shards,
+            tokenizer,
+            world=world_of_processes,
+            allow_drift=allow_drift,
+            announce=partial(_announce, shards, language) if is_shown else lambda job, device: None,
+            is_shown=is_shown,
+        )
+        if result.is_finished and world_of_processes.is_main:
+            inputs = {"tokens": shards.hash, "tokenizer": tokenizer.hash}
+            outputs = {"model": hash_file(run / "base" / "model" / "model.safetensors")}
+            record_stage(run, "base", settings=life.pretrain.model_dump(mode="json"), inputs=inputs, outputs=outputs)
+    return result
+
+
+def evaluate_base(run: Path, *, model: str = "", language: Language = "en", is_shown: bool = True) -> Evaluation:
+    """The run's base model (or another) measured on the run's validation split and world; kept in `evaluation/`."""
+    life = read_life(run)
+    llm = prosa.load(model or run)
+    evaluation = evaluate(
+        llm.model,
+        llm.tokenizer,
+        open_shards(run / "tokens") if not model else encode_documents(llm.tokenizer, _validation(run)),
+        world=_world(life),
+        settings=life.evaluate,
+        device=choose_device(life.pretrain.device, life.pretrain.dtype, life.pretrain.threads),
+        language=language,
         is_shown=is_shown,
     )
+    if not model:
+        write_json_durably(run / "evaluation" / "base.json", evaluation.to_json())
+    return evaluation
+
+
+def compare_models(
+    first: str, second: str, run: Path, *, language: Language = "en", is_shown: bool = True
+) -> ModelComparison:
+    """Two models on the validation documents of `run`, with paired tests."""
+    life = read_life(run)
+    device = choose_device(life.pretrain.device, life.pretrain.dtype, life.pretrain.threads)
+    return compare(
+        prosa.load(first),
+        prosa.load(second),
+        _validation(run),
+        world=_world(life),
+        settings=life.evaluate,
+        device=device,
+        language=language,
+        is_shown=is_shown,
+    )
+
+
+def live(run: Path, life: LifeSettings, *, lang: str = "", restart: str = "", allow_drift: Sequence[str] = ()) -> bool:
+    """All stages in turn and a summary at the end; False when a signal stopped it before that."""
+    language = choose_language(lang or life.lang)
+    with lock_run(run):
+        if restart:
+            set_aside(run, restart)
+        started = time.monotonic()
+        result = pretrain_base(run, life, language=language, allow_drift=allow_drift)
+        if not result.is_finished:
+            print_stage(language, "base", say_in(language, "stopped"), None)
+            return False
+        print_stage(language, "base", f"{result.position.tokens_seen:,} tokens", time.monotonic() - started)
+        started = time.monotonic()
+        evaluation = evaluate_base(run, language=language)
+        print_stage(language, "evaluation", str(run / "evaluation" / "base.json"), time.monotonic() - started)
+    summarize(run, life, evaluation, language)
+    return True
+
+
+def summarize(run: Path, life: LifeSettings, evaluation: Evaluation, language: Language) -> None:
+    """What the model writes, how good it is, what could come next, and where everything lies."""
+    llm = prosa.load(run)
+    prompts = pretrain.choose_prompts(open_shards(run / "tokens", verify=False), llm.tokenizer)
+    samples = [
+        (prompt, llm.generate(prompt, max_new_tokens=90, temperature=0.7, top_p=0.95, seed=seed))
+        for prompt in prompts
+        for seed in (1, 2)
+    ]
+    print_samples(samples, language)
+    town = _world(life)
+    prompt = town.cloze(language)[0].prompt if town and language in town.settings.languages else prompts[0]
+    print_next_tokens(prompt, llm.next_token(prompt)[:10], language)
+    print_evaluation(evaluation, language, to_stderr=True)
+    commands = [
+        f'prosa generate {run} "{prompts[0]}"',
+        f'prosa generate {run} "{prompts[-1]}" --explain -m 8',
+        f"prosa corpus show {run}",
+        f"prosa evaluate {run}",
+    ]
+    print_tree(run, commands, language)
+
+
+def read_life(run: Path) -> LifeSettings:
+    """The settings a run was made with; ConfigError if the folder is no run."""
+    path = run / "prosa.toml"
+    if not path.is_file():
+        raise ConfigError(f"`{run}` is no run folder: it has no prosa.toml", hint="`prosa run` makes one")
+    return read_settings(LifeSettings, path)
+
+
+def count_tokens(run: Path) -> dict[str, dict[str, int]]:
+    """Tokens of each split and source, or nothing where no tokens were written yet."""
+    if not is_complete(run / "tokens"):
+        return {}
+    shards = open_shards(run / "tokens", verify=False)
+    return {split: {name: shards.n_tokens(split, name) for name in shards.sources} for split in ("train", "validation")}
+
+
+def _prepare_inputs(run: Path, life: LifeSettings, language: Language, is_shown: bool) -> None:
+    def tell(stage: str, text: str, started: float, was_made: bool) -> None:
+        if is_shown:
+            print_stage(language, stage, text, time.monotonic() - started if was_made else None)
+
+    kept = f"  ({say_in(language, 'kept')})"
+    started = time.monotonic()
+    corpus, was_made = prepare_corpus(run, life.corpus, is_shown=is_shown)
+    n_documents = sum(part.n_documents for part in corpus.parts)
+    n_bytes = sum(part.n_bytes for part in corpus.parts)
+    text = f"{n_documents:,} {say_in(language, 'documents')}, {show_bytes(n_bytes)}"
+    tell("corpus", text + ("" if was_made else kept), started, was_made)
+    started = time.monotonic()
+    tokenizer, was_made = prepare_tokenizer(run, corpus, life.tokenizer)
+    tell("tokenizer", f"{tokenizer.vocab_size:,} tokens" + ("" if was_made else kept), started, was_made)
+    started = time.monotonic()
+    shards, was_made = prepare_tokens(run, corpus, tokenizer, is_shown=is_shown)
+    n_train, n_validation = (
+        sum(shards.n_tokens(split, name) for name in shards.sources) for split in ("train", "validation")
+    )
+    text = f"{n_train:,} {say_in(language, 'for training')}, {n_validation:,} {say_in(language, 'for validation')}"
+    text += f", {n_bytes / max(1, n_train + n_validation):.2f} {say_in(language, 'bytes a token')}"
+    tell("tokens", text + ("" if was_made else kept), started, was_made)
+
+
+def _announce(shards: TokenShards, language: Language, job: pretrain.Job, device: Device) -> None:
+    print_choices(job.choices, device, language=language)
+    batches = pretrain.make_batches(shards, job)
+    for source, epochs in batches.epochs(job.fit.steps).items():
+        if epochs > _MANY_EPOCHS:
+            print_warning(f"{source} {say_in(language, 'repeats').format(epochs=epochs)}")
+
+
+def _world(life: LifeSettings) -> world.World | None:
+    """The first built-in world among the sources, whose facts can be asked for."""
+    addresses = [source.path for source in life.corpus.sources if source.path.startswith("world:")]
+    return world.build_world(world.parse_world(addresses[0])) if addresses else None
+
+
+def _validation(run: Path) -> list[Document]:
+    return list(open_corpus(run / "corpus").documents("validation"))

@@ -70,7 +70,7 @@ def main(
     *,
     world: World,
     allow_drift: Sequence[str] = (),
-    announce: Callable[[Sequence[Choice], Device], None] = lambda choices, device: None,
+    announce: Callable[[Job, Device], None] = lambda job, device: None,
     is_shown: bool = True,
 ) -> FitResult:
     """Trains in `folder` from its newest checkpoint, or from nothing; the same call again goes on where it stopped.
@@ -90,7 +90,7 @@ def main(
         if job is None:
             job = _plan_job(folder, settings, shards, device, world)
         _check_request(folder, job, settings)
-        announce(job.choices, device)
+        announce(job, device)
         model = Transformer(job.model)
         init_weights(model, job.fit.seed)
         model.to(device.torch_device).train()
@@ -99,7 +99,7 @@ def main(
         result = fit(
             model,
             loss,
-            Batches(shards, context_length=job.model.context_length, batch_size=job.fit.batch_size, seed=job.fit.seed),
+            make_batches(shards, job),
             job.fit,
             folder=folder,
             fingerprint=_fingerprint(job, shards, tokenizer, world),
@@ -121,6 +121,11 @@ def read_job(folder: Path) -> Job | None:
     """The resolved job of a stage folder, or None when nothing was started there."""
     path = folder / "settings.toml"
     return read_settings(Job, path) if path.exists() else None
+
+
+def make_batches(shards: TokenShards, job: Job) -> Batches:
+    """The order in which a job reads the training split."""
+    return Batches(shards, context_length=job.model.context_length, batch_size=job.fit.batch_size, seed=job.fit.seed)
 
 
 def _plan_job(folder: Path, settings: TrainingSettings, shards: TokenShards, device: Device, world: World) -> Job:

@@ -6,7 +6,7 @@ Newton-Schulz iteration and the max(1, rows/columns)^0.5 scale); Loshchilov & Hu
 Regularization (arXiv:1711.05101), algorithm 2, for AdamW.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Float
@@ -49,8 +49,12 @@ class MuonAdamW:
             weight_decay=0.0,
             fused=True,
         )
-        self._momentum = {name: torch.zeros_like(p) for name, p in self.matrices.items()}
         self._groups = _group_by_shape(self.matrices)
+        # One stacked tensor per shape, so that a step is a few large operations rather than many small ones.
+        self._momentum = [
+            torch.zeros(len(names), *self.matrices[names[0]].shape, device=self.matrices[names[0]].device)
+            for names in self._groups
+        ]
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
@@ -58,26 +62,23 @@ class MuonAdamW:
         for group in self._adamw.param_groups:
             group["lr"] = self.settings.learning_rate * factor
         self._adamw.step()
-        for names in self._groups:
-            self._step_matrices(names, self.settings.matrix_learning_rate * factor)
+        for names, momentum in zip(self._groups, self._momentum, strict=True):
+            self._step_matrices([self.matrices[name] for name in names], momentum, factor)
 
-    def _step_matrices(self, names: list[str], rate: float) -> None:
-        parameters = [self.matrices[name] for name in names]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+    def _step_matrices(self, parameters: list[Tensor], momentum: Float[Tensor, "N R C"], factor: float) -> None:
+        rate, beta = self.settings.matrix_learning_rate * factor, self.settings.matrix_momentum
+        gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
         assert len(gradients) == len(parameters), "a block matrix got no gradient"
-        momentum = [self._momentum[name] for name in names]
-        beta = self.settings.matrix_momentum
-        torch._foreach_lerp_(momentum, gradients, 1 - beta)
-        nesterov = torch._foreach_lerp(gradients, momentum, beta)
-        directions = orthogonalize(torch.stack(nesterov))
+        momentum.lerp_(gradients, 1 - beta)
+        directions = orthogonalize(gradients.lerp_(momentum, beta))
         rows, columns = parameters[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(parameters, 1 - rate * self.settings.weight_decay)
-        torch._foreach_add_(parameters, list(directions.to(parameters[0].dtype)), alpha=-rate * scale)
+        torch._foreach_add_(parameters, list(directions.float()), alpha=-rate * scale)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """All state by name: `muon.momentum.NAME`, `adamw.{exp_avg,exp_avg_sq,step}.NAME`."""
-        tensors = {f"muon.momentum.{name}": value for name, value in self._momentum.items()}
+        tensors = {f"muon.momentum.{name}": value for name, value in self._named_momentum()}
         for name, parameter in zip(self._other_names, self._adamw.param_groups[0]["params"], strict=True):
             for key, value in self._adamw.state[parameter].items():
                 tensors[f"adamw.{key}.{name}"] = value
@@ -85,7 +86,7 @@ class MuonAdamW:
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes back what `state_tensors` gave; CheckpointError when names or shapes are another model's."""
-        for name, momentum in self._momentum.items():
+        for name, momentum in self._named_momentum():
             saved = tensors.get(f"muon.momentum.{name}")
             if saved is None or saved.shape != momentum.shape:
                 raise CheckpointError(f"the optimizer state of `{name}` is missing or of another shape")
@@ -94,13 +95,17 @@ class MuonAdamW:
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adamw.{key}.{name}" in tensors]
             self._adamw.state[parameter] = {key: tensors[f"adamw.{key}.{name}"].clone() for key in keys}
 
+    def _named_momentum(self) -> Iterator[tuple[str, Tensor]]:
+        for names, stacked in zip(self._groups, self._momentum, strict=True):
+            yield from zip(names, stacked, strict=True)
+
 
 def orthogonalize(matrices: Float[Tensor, "N R C"]) -> Float[Tensor, "N R C"]:
     """The orthogonal factor of each matrix, roughly, by five Newton-Schulz steps in bfloat16 (Jordan et al. 2024)."""
     a, b, c = _NEWTON_SCHULZ
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices
-    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
+    x = x.bfloat16() / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7).bfloat16()
     for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)

@@ -103,7 +103,14 @@ def plan_shape(
     model = model.model_copy(update={"dropout": dropout})
     micro_batch, memory = _fit_memory(wanted, model, batch_size // world_size, parameters, choices)
     is_compiled = _choose_compile(wanted, device, model, tokens, choices)
-    return Shape(model, batch_size, micro_batch, is_compiled, memory, tuple(choices))
+    return Shape(
+        model=model,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        is_compiled=is_compiled,
+        memory_bytes=memory,
+        choices=tuple(choices),
+    )
 
 
 def probe_settings(shape: Shape, seed: int) -> FitSettings:
