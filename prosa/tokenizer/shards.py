@@ -1,7 +1,7 @@
 """A corpus and its tokenizer go in, memory-mapped token ids come out, with a way back from any token to its document.
 
 One shard for each part of the corpus: `NAME.ids`, the ids of all its documents one after the other, each ended by
-`<|endoftext|>`, and `NAME.parquet`, one row for each document; docs/tokenizer.md has the format.
+`<|endoftext|>`, and `NAME.parquet`, the part without its text; docs/tokenizer.md has the format.
 """
 
 import os
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation")
 _KIND = "token shards"
-_CARRIED = ("id", "kind", "language", "licence", "origin")
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -156,19 +155,16 @@ class TokenShards:
         return stream.read_span(int(stream.document_starts[document]) + start, length)
 
     def document(self, split: str, source: str, document: int) -> dict[str, Any]:
-        """Where a document comes from: id, kind, language, licence, origin, n_bytes, n_tokens, source and split."""
-        row = self.stream(split, source).document_row(document)
-        return {**row, "source": source, "split": split}
+        """Where a document comes from: id, kind, language, source, licence, origin, n_bytes, n_tokens and split."""
+        return {**self.stream(split, source).document_row(document), "split": split}
 
     def document_table(self, split: str) -> "pa.Table":
-        """One row for each document of a split, with its source, in stored order by source."""
+        """One row for each document of a split, as in `document`, in the order of `sources` and then as stored."""
         import pyarrow as pa
 
-        tables = []
-        for source in self.sources:
-            table = self.stream(split, source).table
-            tables.append(table.append_column("source", pa.array([source] * table.num_rows, pa.string())))
-        return pa.concat_tables(tables)
+        return pa.concat_tables(
+            [self.stream(split, source).table for source in self.sources], promote_options="default"
+        )
 
 
 class TokenStream:
@@ -227,12 +223,13 @@ class TokenStream:
 
     @cached_property
     def table(self) -> "pa.Table":
-        """One row for each document: id, kind, language, licence, origin, n_bytes, n_tokens."""
+        """One row for each document: what the corpus says of it but its text, then n_bytes and n_tokens."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = [pq.read_table(self._folder / f"{shard['name']}.parquet") for shard in self._shards]
-        return pa.concat_tables(tables) if tables else _index_schema().empty_table()
+        if not self._shards:
+            return pa.schema([("n_bytes", pa.int64()), ("n_tokens", pa.int64())]).empty_table()
+        return pa.concat_tables([pq.read_table(self._folder / f"{shard['name']}.parquet") for shard in self._shards])
 
     @cached_property
     def _ids(self) -> list[Ids]:
@@ -262,30 +259,23 @@ def _write_shard(folder: Path, tokenizer: Tokenizer, dtype: str, part: "Part") -
         )
     table = pq.read_table(part.path)
     n_bytes, n_tokens = [], []
-    path = folder / f"{part.name}.ids"
+    name = part.name.removesuffix(".parquet")
+    path = folder / f"{name}.ids"
     with storage_errors(path), path.open("wb") as file:
         for text in table.column("text"):
             ids = np.array([*tokenizer.encode(text.as_py()), tokenizer.end_of_text_id], dtype=dtype)
             file.write(ids.tobytes())
             n_bytes.append(len(text.as_buffer()))
             n_tokens.append(len(ids))
-        columns = [table.column(name).cast(pa.string()) for name in _CARRIED]
-        index = pa.Table.from_arrays(
-            [*columns, pa.array(n_bytes, pa.int64()), pa.array(n_tokens, pa.int64())], schema=_index_schema()
-        )
-        pq.write_table(index, folder / f"{part.name}.parquet", compression="zstd")
+        index = table.drop_columns("text")
+        index = index.append_column("n_bytes", pa.array(n_bytes, pa.int64()))
+        index = index.append_column("n_tokens", pa.array(n_tokens, pa.int64()))
+        pq.write_table(index, folder / f"{name}.parquet", compression="zstd")
     return {
-        "name": part.name,
+        "name": name,
         "split": part.split,
         "source": part.source,
         "n_documents": table.num_rows,
         "n_bytes": sum(n_bytes),
         "n_tokens": sum(n_tokens),
     }
-
-
-def _index_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    fields = [(name, pa.string()) for name in _CARRIED]
-    return pa.schema([*fields, ("n_bytes", pa.int64()), ("n_tokens", pa.int64())])

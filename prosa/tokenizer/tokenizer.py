@@ -5,7 +5,7 @@ tiktoken encodes, with the merges that `tokenizers` learned; that both give the 
 
 import hashlib
 import os
-import unicodedata
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +19,9 @@ from prosa.tokenizer import files
 from prosa.tokenizer.merges import build_tokens
 from prosa.tokenizer.stream import StreamingDecoder
 
-# A run of this many letters, spaces or marks is no writing: it is cut, so that time stays linear and stacks shallow.
-_RUN_LENGTH = 32_768
+# A run of 32,768 letters, spaces or marks is no writing: it is cut, so that time stays linear and stacks shallow.
+_WINDOW_CHARACTERS, _RUN_WINDOWS = 4_096, 8
+_LETTER_DIGIT_SPACE = re.compile(r"[^\W_]|\s")
 _BATCH_CHARACTERS = 65_536
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥"}
 _SAMPLE = (
@@ -58,9 +59,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, whatever it says: never a control id. TokenizerError if it has a lone surrogate."""
         _check_unicode(text)
-        if len(text) < 2 * _RUN_LENGTH:
-            return self._encoding.encode_ordinary(text)
-        return [id for part in _cut_runs(text) for id in self._encoding.encode_ordinary(part)]
+        first, *others = [self._encoding.encode_ordinary(part) for part in _cut_runs(text)]
+        for ids in others:
+            first += ids
+        return first
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, computed on all cores."""
@@ -144,26 +146,19 @@ def _check_unicode(text: str) -> None:
 
 
 def _cut_runs(text: str) -> Iterator[str]:
-    """`text` in parts: cut before every window of _RUN_LENGTH characters that is one unbroken run."""
-    start = 0
-    for window in range(_RUN_LENGTH, len(text) - _RUN_LENGTH + 1, _RUN_LENGTH):
-        if _is_run(text[window : window + _RUN_LENGTH]):
+    """`text` in parts, cut in every eighth of consecutive windows that are each one unbroken run; mostly one part."""
+    start = n_windows = 0
+    for window in range(0, len(text) - _WINDOW_CHARACTERS, _WINDOW_CHARACTERS):
+        n_windows = n_windows + 1 if _is_run(text[window : window + _WINDOW_CHARACTERS]) else 0
+        if n_windows == _RUN_WINDOWS:
             yield text[start:window]
-            start = window
+            start, n_windows = window, 0
     yield text[start:]
 
 
 def _is_run(window: str) -> bool:
     """True if the split pattern could take the whole window as one piece; ordinary text is left after one word."""
-    first = _kind(window[0])
-    return first != "N" and all(_kind(character) == first for character in window)
-
-
-def _kind(character: str) -> str:
-    if character.isspace():
-        return "space"
-    category = unicodedata.category(character)[0]
-    return category if category in "LN" else "mark"
+    return window.isalpha() or window.isspace() or not _LETTER_DIGIT_SPACE.search(window)
 
 
 def _group(texts: Sequence[str]) -> Iterator[list[str]]:
