@@ -27,6 +27,7 @@ from prosa.evaluate.statistics import (
     sign_flip_test,
     wilson_interval,
 )
+from prosa.evaluate.tables import comparison_table, evaluation_table
 
 __all__ = [
     "Accuracy",
@@ -51,9 +52,11 @@ __all__ = [
     "compare",
     "compare_bits",
     "compare_cloze",
+    "comparison_table",
     "encode_documents",
     "encoded_split",
     "evaluate",
+    "evaluation_table",
     "mcnemar_exact",
     "memorisation",
     "score_passages",

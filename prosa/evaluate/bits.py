@@ -95,7 +95,7 @@ def bits_per_byte(
     device: Device | None = None,
     context_length: int | None = None,
     max_tokens: int | None = None,
-    batch_tokens: int = 16_384,
+    batch_tokens: int = 4096,
     seed: int = 0,
     description: str = "",
 ) -> BitsPerByte:

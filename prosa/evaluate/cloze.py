@@ -91,7 +91,7 @@ def cloze(
     items: Sequence[ClozeItem],
     *,
     device: Device | None = None,
-    batch_tokens: int = 16_384,
+    batch_tokens: int = 4096,
     description: str = "",
 ) -> ClozeReport:
     """Whether the model gives each item's answer a higher log-probability than any of its distractors.

@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
 
+from prosa.corpus import Document
 from prosa.errors import DataError
 from prosa.tokenizer import Tokenizer, TokenShards
-
-if TYPE_CHECKING:
-    from prosa.corpus import Document
 
 LABELS = ("id", "kind", "language", "source")
 
@@ -37,7 +34,7 @@ class EncodedDocuments:
         return self.tokenizer.decode(self.read(document, 0, int(self.n_tokens[document])).tolist())
 
 
-def encode_documents(tokenizer: Tokenizer, documents: Iterable["Document"], *, name: str = "given") -> EncodedDocuments:
+def encode_documents(tokenizer: Tokenizer, documents: Iterable[Document], *, name: str = "given") -> EncodedDocuments:
     """Documents in memory, so that models with different tokenizers can be measured on the same text.
 
     Raises DataError if there is none, or one without text.

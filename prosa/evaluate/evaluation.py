@@ -5,12 +5,14 @@ The result is a pure function of what comes in: an evaluation that was killed an
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from prosa.config import Settings
+from prosa.corpus import Document
+from prosa.corpus.world import Cloze, World
 from prosa.device import Device
 from prosa.evaluate.bits import BitsPerByte, bits_per_byte
 from prosa.evaluate.cloze import ClozeReport, cloze
@@ -23,10 +25,6 @@ from prosa.metrics import Progress
 from prosa.model import Transformer
 from prosa.streams import derive_seed, numpy_stream
 from prosa.tokenizer import Tokenizer, TokenShards
-
-if TYPE_CHECKING:
-    from prosa.corpus import Document
-    from prosa.corpus.world import Cloze, World
 
 Language = Literal["en", "pt"]
 
@@ -46,7 +44,7 @@ class EvaluateSettings(Settings):
     """What to measure and how closely; 0 leaves a part out, and 0 for `context_length` is the model's own."""
 
     context_length: int = Field(default=0, ge=0)
-    batch_tokens: int = Field(default=8192, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
     compares_xz: bool = True
     cloze_items: int = Field(default=500, ge=0)
     memorisation_texts: int = Field(default=32, ge=0, le=64)
@@ -100,7 +98,7 @@ def evaluate(
     tokenizer: Tokenizer,
     documents: TokenShards | EncodedDocuments,
     *,
-    world: "World | None" = None,
+    world: World | None = None,
     settings: EvaluateSettings | None = None,
     device: Device | None = None,
     language: Language = "en",
@@ -146,9 +144,9 @@ def evaluate(
 def compare(
     first: LanguageModel,
     second: LanguageModel,
-    documents: Iterable["Document"],
+    documents: Iterable[Document],
     *,
-    world: "World | None" = None,
+    world: World | None = None,
     settings: EvaluateSettings | None = None,
     device: Device | None = None,
     language: Language = "en",
@@ -179,7 +177,7 @@ def compare(
     )
 
 
-def choose_items(world: "World", n: int, seed: int) -> list["Cloze"]:
+def choose_items(world: World, n: int, seed: int) -> list[Cloze]:
     """At most `n` of a world's cloze items in all its languages, a seeded sample in the world's order."""
     items = [item for language in world.settings.languages for item in world.cloze(language)]
     chosen = numpy_stream(seed, "cloze items").permutation(len(items))[:n]

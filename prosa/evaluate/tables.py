@@ -1,0 +1,205 @@
+"""Evaluations for people: an evaluation or a comparison, or its JSON, comes in; rich tables in en or pt-BR go out."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from prosa.evaluate.evaluation import Evaluation, Language, ModelComparison
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
+_PORTUGUESE = {
+    "Bits per byte (less is better)": "Bits por byte (quanto menos, melhor)",
+    "an estimate on a sample of the tokens": "estimativa sobre uma amostra dos tokens",
+    "bits per byte": "bits por byte",
+    "95% interval": "intervalo de 95%",
+    "nats per token": "nats por token",
+    "documents": "documentos",
+    "bytes": "bytes",
+    "all": "tudo",
+    "World facts: is the true answer the likeliest?": "Fatos do mundo: a resposta certa é a mais provável?",
+    "right": "acertos",
+    "items": "itens",
+    "chance": "acaso",
+    "items left out, longer than the model's context": "itens deixados de fora, maiores que o contexto do modelo",
+    "Learned by heart: windows of {n} tokens found word for word in the training text": (
+        "Decorado: janelas de {n} tokens que estão, palavra por palavra, no texto de treino"
+    ),
+    "written by the model": "escrito pelo modelo",
+    "validation text": "texto de validação",
+    "windows": "janelas",
+    "share": "proporção",
+    "for example from": "por exemplo, de",
+    "difference": "diferença",
+    "p-value": "valor p",
+    "pairs": "pares",
+    "better in": "melhor em",
+    "blocks": "blocos",
+    "world facts (more is better)": "fatos do mundo (quanto mais, melhor)",
+    "unknown": "desconhecido",
+    "book": "livro",
+    "article": "artigo",
+    "code": "código",
+    "conversation": "conversa",
+    "Portuguese": "português",
+    "English": "inglês",
+    "home": "moradia",
+    "trade": "ofício",
+    "pet": "bicho",
+    "dish": "prato",
+    "treasure": "tesouro",
+    "mother": "mãe",
+    "neighbour": "vizinhança",
+    "secret": "segredo",
+    "phrased as in the corpus": "frase como no corpus",
+    "phrased anew": "frase inédita",
+}
+_LABELS = {"": "unknown", "pt": "Portuguese", "en": "English", "seen": "phrased as in the corpus"} | {
+    "held_out": "phrased anew"
+}
+_MAX_ORIGINS = 3
+
+Say = Callable[[str], str]
+
+
+def evaluation_table(evaluation: Evaluation | Mapping[str, Any], *, language: Language = "en") -> "Group":
+    """Everything measured, one table for each part, numbers written as the language writes them."""
+    from rich.console import Group
+
+    values = evaluation.to_json() if isinstance(evaluation, Evaluation) else evaluation
+    parts: list[Any] = [_bits_table(values["bits_per_byte"], values["xz"], language)]
+    if values["cloze"]:
+        parts.append(_cloze_table(values["cloze"], language))
+    if values["memorisation"]:
+        parts.append(_memorisation_table(values["memorisation"], language))
+    return Group(*parts)
+
+
+def comparison_table(
+    comparison: ModelComparison | Mapping[str, Any], first: str, second: str, *, language: Language = "en"
+) -> "Table":
+    """Two models, called `first` and `second`, side by side; the difference is the second minus the first."""
+    values = comparison.to_json() if isinstance(comparison, ModelComparison) else comparison
+    say = _speaker(language)
+    better = [f"{name} {say('better in')}" for name in (first, second)]
+    columns = [first, second, "difference", "95% interval", "p-value", *better]
+    table = _table("", ["", *columns, "pairs"], language)
+    rows = [("bits per byte", values["bits"])]
+    if len(values["bits_by_language"]) > 1:
+        rows += [(_LABELS.get(name, name), one) for name, one in values["bits_by_language"].items()]
+    for label, one in rows:
+        table.add_row(say(label), *_comparison_cells(one, lambda value: _number(value, 4, language), language))
+    if values["cloze"]:
+        cells = _comparison_cells(values["cloze"], lambda value: _percent(value, language), language)
+        table.add_row(say("world facts (more is better)"), *cells)
+    return table
+
+
+def _bits_table(bits: Mapping[str, Any], xz: Mapping[str, Any] | None, language: Language) -> "Table":
+    say = _speaker(language)
+    columns = ["bits per byte", "95% interval", *(["xz -9e"] if xz else []), "nats per token", "documents", "bytes"]
+    table = _table("Bits per byte (less is better)", ["", *columns], language)
+    if not bits["is_whole"]:
+        table.caption = say("an estimate on a sample of the tokens")
+    xz_of = {("", "all"): xz["total"], **{("by_source", k): v for k, v in xz["by_source"].items()}} if xz else {}
+    for group, label, score in _rows(bits, ("by_kind", "by_language", "by_source")):
+        compressed = xz_of.get((group, label))
+        table.add_row(
+            label if group == "by_source" else say(_LABELS.get(label, label)),
+            _number(score["bits_per_byte"], 4, language),
+            _interval(score["interval"], lambda value: _number(value, 4, language)),
+            *([] if not xz else ["" if compressed is None else _number(compressed, 4, language)]),
+            _number(score["nats_per_token"], 4, language),
+            _number(score["n_documents"], 0, language),
+            _number(score["n_bytes"], 0, language),
+        )
+    return table
+
+
+def _cloze_table(cloze: Mapping[str, Any], language: Language) -> "Table":
+    say = _speaker(language)
+    columns = ["", "right", "95% interval", "chance", "items"]
+    table = _table("World facts: is the true answer the likeliest?", columns, language)
+    if cloze["n_skipped"]:
+        left_out = say("items left out, longer than the model's context")
+        table.caption = f"{_number(cloze['n_skipped'], 0, language)} {left_out}"
+    for _, label, accuracy in _rows(cloze, ("by_language", "by_phrasing", "by_relation")):
+        table.add_row(
+            say(_LABELS.get(label, label)),
+            _percent(accuracy["accuracy"], language),
+            _interval(accuracy["interval"], lambda value: _percent(value, language)),
+            _percent(accuracy["chance"], language),
+            _number(accuracy["n"], 0, language),
+        )
+    return table
+
+
+def _memorisation_table(memorisation: Mapping[str, Any], language: Language) -> "Table":
+    say = _speaker(language)
+    title = "Learned by heart: windows of {n} tokens found word for word in the training text"
+    table = _table(title, ["", "share", "95% interval", "windows"], language)
+    table.title = say(title).format(n=memorisation["window_tokens"])
+    for key, label in (("generated", "written by the model"), ("validation", "validation text")):
+        share = memorisation[key]
+        table.add_row(
+            say(label),
+            _percent(share["share"], language) if share["n"] else "",
+            _interval(share["interval"], lambda value: _percent(value, language)) if share["n"] else "",
+            _number(share["n"], 0, language),
+        )
+    origins = list(dict.fromkeys(copy["origin"] for copy in memorisation["copies"]))[:_MAX_ORIGINS]
+    if origins:
+        table.caption = f"{say('for example from')} {', '.join(origins)}"
+    return table
+
+
+def _rows(values: Mapping[str, Any], groups: tuple[str, ...]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """(group, label, what was measured): the total, then every group that divides it."""
+    divided = [
+        (group, label, one) for group in groups if len(values[group]) > 1 for label, one in values[group].items()
+    ]
+    return [("", "all", values["total"]), *divided]
+
+
+def _comparison_cells(one: Mapping[str, Any], show: Callable[[float], str], language: Language) -> list[str]:
+    say = _speaker(language)
+    p_value = one["p_value"]
+    return [
+        show(one["a"]),
+        show(one["b"]),
+        ("+" if one["difference"] > 0 else "") + show(one["difference"]),
+        _interval(one["interval"], show),
+        _number(p_value, 4, language) if p_value >= 0.0001 else f"< {_number(0.0001, 4, language)}",
+        _number(one["n_better_a"], 0, language),
+        _number(one["n_better_b"], 0, language),
+        f"{_number(one['n'], 0, language)} {say(one['pairs'])}",
+    ]
+
+
+def _table(title: str, columns: list[str], language: Language) -> "Table":
+    from rich.table import Table
+
+    say = _speaker(language)
+    table = Table(title=say(title) if title else None, title_justify="left", caption_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(say(column) if column in _PORTUGUESE else column, justify="right" if number else "left")
+    return table
+
+
+def _speaker(language: Language) -> Say:
+    """Turns an English text of this module into `language`; names that are not in the list stay as they are."""
+    return (lambda text: _PORTUGUESE.get(text, text)) if language == "pt" else (lambda text: text)
+
+
+def _number(value: float, digits: int, language: Language) -> str:
+    text = f"{value:,.{digits}f}"
+    return text.translate(str.maketrans(",.", ".,")) if language == "pt" else text
+
+
+def _percent(share: float, language: Language) -> str:
+    return _number(100 * share, 1, language) + "%"
+
+
+def _interval(interval: Mapping[str, float], show: Callable[[float], str]) -> str:
+    return f"{show(interval['low'])} – {show(interval['high'])}"
