@@ -20,14 +20,11 @@ _BLANK_START = re.compile(r"(?:[ \t]*\n)+")
 _INVISIBLE = ("\u00ad", "\u200b", "\ufeff", "\ufffe", "\uffff")
 _LANGUAGE_SAMPLE_CHARS = 1000
 
-CLEANING_RULES = ("line ends", "control characters", "mojibake", "NFC", "trailing spaces", "blank lines", "outer space")
-
 
 def clean_text(text: str, *, is_code: bool) -> tuple[str, list[str]]:
     """The cleaned text and the rules that changed it."""
     touched = []
-    steps = (_line_ends, _control) if is_code else (_line_ends, _control, _mojibake, _nfc, _trailing, _blank, _outer)
-    for rule, step in zip(CLEANING_RULES, steps, strict=False):
+    for rule, step in _CODE_RULES if is_code else _RULES:
         cleaned = step(text)
         if cleaned is not text and cleaned != text:
             touched.append(rule)
@@ -104,3 +101,16 @@ def _outer(text: str) -> str:
     """No blank lines before the text and no space after it; the first line keeps its indentation."""
     blank = _BLANK_START.match(text)
     return text[blank.end() if blank else 0 :].rstrip()
+
+
+_CODE_RULES = (("line ends", _line_ends), ("control characters", _control))
+# Mojibake comes first: its bytes look like controls, soft hyphens and line ends.
+_RULES = (
+    ("mojibake", _mojibake),
+    *_CODE_RULES,
+    ("NFC", _nfc),
+    ("trailing spaces", _trailing),
+    ("blank lines", _blank),
+    ("outer space", _outer),
+)
+CLEANING_RULES = tuple(rule for rule, _ in _RULES)

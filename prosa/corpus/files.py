@@ -79,10 +79,10 @@ def read_blocks(file: SourceFile, report: ReadReport, *, is_text: bool) -> Itera
         yield Block(b"".join(parts), line, index)
 
 
-def read_whole(file: SourceFile, report: ReadReport, limit_bytes: int) -> bytes | None:
+def read_whole(file: SourceFile, report: ReadReport, limit_bytes: int, *, is_text: bool = True) -> bytes | None:
     """All of a file that has to be seen as one; None, counted, if it is larger than the limit or unusable."""
     data = bytearray()
-    for chunk in read_chunks(file, report):
+    for chunk in read_chunks(file, report, is_text=is_text):
         data += chunk
         if len(data) > limit_bytes:
             report.rejected.add("too large", file.name, f"over {limit_bytes / 1e6:.0f} MB in one piece")
@@ -90,16 +90,17 @@ def read_whole(file: SourceFile, report: ReadReport, limit_bytes: int) -> bytes 
     return bytes(data) or None
 
 
-def read_chunks(file: SourceFile, report: ReadReport) -> Iterator[bytes]:
-    """The file's bytes, decompressed, a byte order mark removed, UTF-16 and UTF-32 turned into UTF-8."""
+def read_chunks(file: SourceFile, report: ReadReport, *, is_text: bool = True) -> Iterator[bytes]:
+    """The file's bytes, decompressed; of text a byte order mark is removed and UTF-16 and UTF-32 become UTF-8."""
     is_empty = True
     try:
         with _open(file) as stream:
             read = stream.read1 if isinstance(stream, gzip.GzipFile) else stream.read
             head = read(_CHUNK_BYTES)
-            mark, encoding = next((pair for pair in _BYTE_ORDER_MARKS if head.startswith(pair[0])), (b"", "utf-8"))
+            marks = _BYTE_ORDER_MARKS if is_text else ()
+            mark, encoding = next((pair for pair in marks if head.startswith(pair[0])), (b"", "utf-8"))
             if encoding == "utf-8":
-                if b"\0" in head[:8192]:
+                if is_text and b"\0" in head[:8192]:
                     report.rejected.add("binary", file.name)
                     return
                 chunk = head[len(mark) :]
@@ -145,7 +146,7 @@ def decode(data: bytes, where: str, report: ReadReport) -> str | None:
         report.repaired.add("undecodable bytes replaced", where, f"{n_bad} replaced by U+FFFD")
         return text
     n_high = len(data) - len(data.translate(None, bytes(range(0x80, 0x100))))
-    if n_high <= len(data) / 4 and len(_CONTROL.findall(data)) <= len(data) / 1000:
+    if n_high <= len(data) / 3 and len(_CONTROL.findall(data)) <= len(data) / 1000:
         report.repaired.add("read as Windows-1252", where)
         return data.decode("cp1252", "replace")
     report.rejected.add("undecodable", where, f"{n_bad} byte sequences are not UTF-8")

@@ -300,7 +300,7 @@ def _parquet_rows(
 
     data: Any = file.path
     if file.compression:
-        unpacked = read_whole(file, report, _PACKED_PARQUET_LIMIT_BYTES)
+        unpacked = read_whole(file, report, _PACKED_PARQUET_LIMIT_BYTES, is_text=False)
         if unpacked is None:
             return
         data = io.BytesIO(unpacked)

@@ -207,7 +207,7 @@ def _excluding_rule(fields: Mapping[str, Any], exclude: Mapping[str, Any]) -> st
 def _is_matched(value: Any, rule: Any) -> bool:
     comparison = _COMPARISON.fullmatch(rule) if isinstance(rule, str) else None
     if comparison is None:
-        return bool(value == rule) or (isinstance(value, str) and value.lower() == str(rule).lower())
+        return bool(value == rule) or str(value).lower() == str(rule).lower()
     try:
         number, limit = float(value), float(comparison.group(2))
     except (TypeError, ValueError):

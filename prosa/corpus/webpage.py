@@ -4,6 +4,7 @@ HTML bytes come in, paragraphs without navigation and advertisement come out; wh
 text is taken, and that is counted.
 """
 
+import logging
 import re
 
 from prosa.corpus.document import ReadReport
@@ -21,6 +22,8 @@ def main_text(data: bytes, where: str, report: ReadReport) -> str | None:
         return None
     import trafilatura
 
+    # What its log would say on the terminal is counted in our report.
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     try:
         text = trafilatura.extract(page, include_comments=False, include_tables=True, deduplicate=False)
         if not text:
