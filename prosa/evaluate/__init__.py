@@ -4,8 +4,7 @@ Stands after generation, which it uses, and before training, which uses it: docs
 """
 
 from prosa.evaluate.bits import BitsPerByte, BitsScore, bits_per_byte
-from prosa.evaluate.cloze import Accuracy, ClozeItem, ClozeReport, cloze
-from prosa.evaluate.compare import Comparison, compare_bits, compare_cloze
+from prosa.evaluate.comparison import Comparison, compare_bits, compare_cloze
 from prosa.evaluate.compressors import xz_bits_per_byte
 from prosa.evaluate.documents import EncodedDocuments, encode_documents, encoded_split
 from prosa.evaluate.evaluation import (
@@ -17,7 +16,8 @@ from prosa.evaluate.evaluation import (
     compare,
     evaluate,
 )
-from prosa.evaluate.memorisation import Copy, MemorisationReport, memorisation
+from prosa.evaluate.facts import Accuracy, ClozeItem, ClozeReport, cloze
+from prosa.evaluate.memorisation import Copy, MemorisationReport, measure_memorisation
 from prosa.evaluate.scoring import score_passages
 from prosa.evaluate.statistics import (
     Interval,
@@ -58,7 +58,7 @@ __all__ = [
     "evaluate",
     "evaluation_table",
     "mcnemar_exact",
-    "memorisation",
+    "measure_memorisation",
     "score_passages",
     "sign_flip_test",
     "wilson_interval",

@@ -15,11 +15,11 @@ from prosa.corpus import Document
 from prosa.corpus.world import Cloze, World
 from prosa.device import Device
 from prosa.evaluate.bits import BitsPerByte, bits_per_byte
-from prosa.evaluate.cloze import ClozeReport, cloze
-from prosa.evaluate.compare import Comparison, compare_bits, compare_cloze
+from prosa.evaluate.comparison import Comparison, compare_bits, compare_cloze
 from prosa.evaluate.compressors import xz_bits_per_byte
 from prosa.evaluate.documents import EncodedDocuments, encode_documents, encoded_split
-from prosa.evaluate.memorisation import MemorisationReport, memorisation
+from prosa.evaluate.facts import ClozeReport, cloze
+from prosa.evaluate.memorisation import MemorisationReport, measure_memorisation
 from prosa.generate import LanguageModel, Sampling, make_rows, write
 from prosa.metrics import Progress
 from prosa.model import Transformer
@@ -130,7 +130,7 @@ def evaluate(
     )
     copied = None
     if isinstance(documents, TokenShards) and settings.memorisation_texts:
-        copied = memorisation(
+        copied = measure_memorisation(
             _write_texts(model, tokenizer, settings, names["writing"]),
             documents,
             window_tokens=settings.memorisation_window_tokens,

@@ -61,7 +61,7 @@ class _Windows:
     start: Int[np.ndarray, " W"]
 
 
-def memorisation(
+def measure_memorisation(
     texts: Sequence[Sequence[int]],
     shards: TokenShards,
     *,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from prosa.errors import DataError
 from prosa.evaluate.bits import BitsPerByte
-from prosa.evaluate.cloze import ClozeReport
+from prosa.evaluate.facts import ClozeReport
 from prosa.evaluate.statistics import Interval, bootstrap_ratio, mcnemar_exact, sign_flip_test
 
 

@@ -1,0 +1,130 @@
+"""Cloze by log-likelihood against one forward pass per answer, and the border between prompt and answer."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from prosa.errors import DataError
+from prosa.evaluate import cloze
+
+
+@dataclass(frozen=True)
+class Item:
+    prompt: str
+    answer: str
+    distractors: tuple[str, ...]
+    language: str = "en"
+    relation: str = "home"
+    is_seen_phrasing: bool = True
+
+    @property
+    def fact(self) -> SimpleNamespace:
+        return SimpleNamespace(relation=self.relation)
+
+
+ITEMS = [
+    Item("the cat sat", "on the mat", ("on it", "the other way, as cats do")),
+    Item("a mãe de João é", "a Ana", ("a Bia", "ela"), "pt", "mother", False),
+    Item("the", "a", ("b", "c", "the"), "en", "home", False),
+    Item("João", "não", ("mão", "pão"), "pt", "home", True),
+]
+
+
+def slow_logprob(model, tokenizer, item: Item, answer: str) -> float:
+    prompt = [tokenizer.end_of_text_id, *tokenizer.encode(item.prompt)]
+    ids = [tokenizer.end_of_text_id, *tokenizer.encode(f"{item.prompt} {answer}")]
+    assert ids[: len(prompt)] == prompt
+    with torch.no_grad():
+        logprobs = model(torch.tensor([ids[:-1]]))[0].double().log_softmax(-1)
+    return sum(float(logprobs[i - 1, ids[i]]) for i in range(len(prompt), len(ids)))
+
+
+def test_equals_one_pass_per_answer(tokenizer, make_model) -> None:
+    model = make_model(tokenizer.vocab_size, context_length=64)
+    report = cloze(model, tokenizer, ITEMS, batch_tokens=40)
+    expected = [
+        slow_logprob(model, tokenizer, item, item.answer)
+        - max(slow_logprob(model, tokenizer, item, other) for other in item.distractors)
+        for item in ITEMS
+    ]
+    np.testing.assert_allclose(report.margins, expected, rtol=1e-4)
+    is_right = [margin > 0 for margin in expected]
+    assert report.total.n_right == sum(is_right)
+    assert report.by_language["pt"].n_right == is_right[1] + is_right[3]
+    assert report.by_relation["home"].n == 3
+    assert report.by_phrasing["held_out"].n == 2
+    assert report.total.chance == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1 / 3) / 4)
+    assert report.total.interval.low <= report.total.accuracy <= report.total.interval.high
+
+
+class Pairs:
+    """Bytes, but for "e " and "e a", which are one token each and so span the border between prompt and answer."""
+
+    end_of_text_id, vocab_size = 258, 260
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        return [self._encode(text.encode()) for text in texts]
+
+    def _encode(self, text: bytes) -> list[int]:
+        ids = []
+        while text:
+            piece = next((p for p in (b"e a", b"e ") if text.startswith(p)), text[:1])
+            ids.append({b"e a": 257, b"e ": 256}.get(piece, piece[0]))
+            text = text[len(piece) :]
+        return ids
+
+
+class Recorder:
+    """Says how many tokens of each passage were scored; likes token 257."""
+
+    def __init__(self) -> None:
+        self.settings = SimpleNamespace(vocab_size=260, context_length=32)
+        self.training = False
+
+    def parameters(self):
+        yield torch.zeros(1)
+
+    def eval(self) -> None: ...
+    def train(self, mode: bool) -> None: ...
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        return torch.zeros(*ids.shape, 1)
+
+    def unembed(self, hidden: Tensor) -> Tensor:
+        logits = torch.zeros(*hidden.shape[:-1], 260)
+        logits[..., 257] = 5.0
+        return logits
+
+
+def test_all_answers_are_scored_from_the_same_place() -> None:
+    # "the" + " a" ends in one token "e a"; "the" + " bc" ends in "e ", "b", "c". Scored: "e..." and what follows.
+    report = cloze(Recorder(), Pairs(), [Item("the", "a", ("bc",))])
+    z = np.log(259 + np.exp(5))
+    assert report.margins[0] == pytest.approx((5 - z) - 3 * -z)
+
+
+def test_a_tie_is_wrong() -> None:
+    report = cloze(Recorder(), Pairs(), [Item("x", "b", ("c", "d")), Item("x", "b", ("cc", "d"))])
+    assert report.total.accuracy == 0
+    assert report.margins == pytest.approx([0, 0])
+
+
+def test_items_too_long_are_counted(tokenizer, make_model) -> None:
+    model = make_model(tokenizer.vocab_size, context_length=16)
+    report = cloze(model, tokenizer, [Item("x" * 40, "a", ("b",)), Item("x", "a", ("b",))])
+    assert (report.n_skipped, report.total.n) == (1, 1)
+    # The last token is only predicted, so 16 read and 17 in all fit: <|endoftext|>, 13 bytes, and " a" or " ", "b".
+    exact = cloze(model, tokenizer, [Item("x" * 14, "b", ("c",))])
+    assert exact.n_skipped == 0
+    with pytest.raises(DataError, match="no cloze item fits"):
+        cloze(model, tokenizer, [Item("x" * 15, "b", ("c",))])
+
+
+@pytest.mark.parametrize("item", [Item("x", "a", ()), Item("x", "a", ("b", "a")), Item("x", "", ("b",))])
+def test_items_without_a_choice_are_refused(tokenizer, make_model, item) -> None:
+    with pytest.raises(DataError, match="cloze item 0"):
+        cloze(make_model(tokenizer.vocab_size), tokenizer, [item])
