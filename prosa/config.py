@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,8 +56,10 @@ def resolve_settings(cls: type[S], values: Mapping[str, Any], *, origin: str) ->
             if item["type"] == "extra_forbidden":
                 problems.append(f"unknown setting `{key}`")
                 hints.append(_nearest(cls, item["loc"]))
+            elif item["type"] == "missing":
+                problems.append(f"`{key}` is missing")
             else:
-                problems.append(f"`{key}` = {item['input']!r}: {_lower_first(item['msg'])}")
+                problems.append(f"`{key}` = {_shorten(repr(item['input']))}: {_lower_first(item['msg'])}")
         message = f"{origin}: " + "; ".join(problems)
         raise ConfigError(
             message, hint="; ".join(filter(None, hints)) or "docs/configs.md lists every setting"
@@ -120,17 +122,29 @@ def _parse_value(text: str) -> Any:
 
 def _nearest(cls: type[Settings], location: tuple[int | str, ...]) -> str:
     fields: Mapping[str, Any] = cls.model_fields
-    for part in location[:-1]:
-        annotation = getattr(fields.get(str(part)), "annotation", None)
-        fields = getattr(annotation, "model_fields", fields)
+    # Numbers are positions in a list and the like; only names lead from one group of settings to the next.
+    for name in (part for part in location[:-1] if part in fields):
+        fields = next((group.model_fields for group in _groups_within(fields[str(name)].annotation)), fields)
     close = difflib.get_close_matches(str(location[-1]), list(fields), n=1, cutoff=0.5)
     return f"did you mean `{close[0]}`?" if close else f"known settings here: {', '.join(sorted(fields))}"
+
+
+def _groups_within(annotation: Any) -> Iterator[type[Settings]]:
+    """The groups of settings that a type is made of: of itself, of `tuple[Group, ...]`, of `Group | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _groups_within(argument)
 
 
 def _similar_files(path: Path) -> str:
     folder = path.parent if path.parent.is_dir() else Path("configs")
     names = sorted(item.name for item in folder.glob("*.toml")) if folder.is_dir() else []
     return f"`{folder}` has {', '.join(names)}" if names else "give the path of a TOML file"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _lower_first(text: str) -> str:

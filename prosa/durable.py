@@ -65,10 +65,10 @@ def write_json_durably(path: Path, value: Any) -> None:
 
 def make_folder(folder: Path) -> None:
     """Creates `folder` and its missing parents, each with a durable name."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
     with storage_errors(folder):
+        if folder.is_dir():
+            return
+        make_folder(folder.parent)
         fault_point("mkdir", folder)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
