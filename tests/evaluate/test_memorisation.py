@@ -44,7 +44,7 @@ class Shards:
     def document_table(self, split: str) -> pa.Table:
         lengths = np.concatenate([self.document_lengths(split, source) for source in self.sources])
         rows = [""] * len(lengths)
-        columns = {name: rows for name in ("id", "kind", "language", "source")}
+        columns = dict.fromkeys(("id", "kind", "language", "source"), rows)
         return pa.table({**columns, "n_tokens": lengths.astype(np.int64), "n_bytes": lengths.astype(np.int64)})
 
 
