@@ -156,13 +156,11 @@ def keep_top_k(scores: Float[Tensor, "B V"], k: Int[Tensor, "B 1"]) -> Float[Ten
 def keep_top_p(scores: Float[Tensor, "B V"], p: Float[Tensor, "B 1"]) -> Float[Tensor, "B V"]:
     """Keeps the fewest likeliest tokens whose probabilities sum to at least p; p = 1 keeps all."""
     probabilities = scores.softmax(-1)
-    V = scores.shape[1]
-    for size in (min(_SMALL_NUCLEUS, V), V):
-        values, indices = probabilities.topk(size)
-        # Mass of the likelier ones; the first token has none before it and always stays.
-        before = values.cumsum(-1) - values
-        if size == V or bool(((before[:, -1:] >= p) | (p == 1)).all()):
-            break
+    values, indices = probabilities.topk(min(_SMALL_NUCLEUS, scores.shape[1]))
+    if bool(((values.sum(-1, keepdim=True) < p) & (p < 1)).any()):
+        values, indices = probabilities.sort(-1, descending=True)
+    # Mass of the likelier ones; the first token has none before it and always stays.
+    before = values.cumsum(-1) - values
     is_kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, indices, before < p)
     return scores.masked_fill(~is_kept & (p < 1), -torch.inf)
 

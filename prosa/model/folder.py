@@ -5,19 +5,22 @@ taken, and nothing in a folder is executed.
 """
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
-from prosa.errors import CheckpointError, ModelFileRefused
+from prosa.errors import CheckpointError, ModelFileRefused, StorageError
 from prosa.model.hf_config import from_hf_config, to_hf_config
 from prosa.model.settings import ModelSettings
 from prosa.model.tensor_file import TensorEntry, parse_json, read_entries, read_tensors
 from prosa.model.transformer import Transformer, rotation_table
-from prosa.rundir import commit_folder, is_complete, staging_folder, verify_folder
+from prosa.rundir import commit_folder, is_complete, staging_folder, storage_errors, verify_folder
 from prosa.tokenizer import Tokenizer
 
 _WEIGHTS = "model.safetensors"
@@ -31,8 +34,6 @@ def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer | None = N
 
     Raises CheckpointError if a weight is not finite, StorageError if the disk refuses.
     """
-    from safetensors.torch import save_file
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -46,14 +47,22 @@ def save_model(folder: Path, model: Transformer, tokenizer: Tokenizer | None = N
         }
     config = to_hf_config(model.settings, control_ids)
     config["dtype"] = str(model.unembedding.dtype).removeprefix("torch.")
-    temporary = staging_folder(folder)
-    save_file(tensors, temporary / _WEIGHTS, metadata={"format": "pt"})
-    _write_json(temporary / "config.json", config)
-    _write_json(temporary / "generation_config.json", {"do_sample": True, "temperature": 0.8, **control_ids})
-    if tokenizer is not None:
-        tokenizer.save(temporary)
     description = {"kind": "model", "settings": model.settings.model_dump(mode="json")}
-    commit_folder(temporary, folder, description | ({"tokenizer": tokenizer.hash} if tokenizer is not None else {}))
+    if tokenizer is not None:
+        description["tokenizer"] = tokenizer.hash
+    temporary = staging_folder(folder)
+    try:
+        with storage_errors(folder):
+            save_file(tensors, temporary / _WEIGHTS, metadata={"format": "pt"})
+            _write_json(temporary / "config.json", config)
+            _write_json(temporary / "generation_config.json", {"do_sample": True, "temperature": 0.8, **control_ids})
+            if tokenizer is not None:
+                tokenizer.save(temporary)
+        commit_folder(temporary, folder, description)
+    except SafetensorError as error:
+        raise StorageError(f"cannot write `{folder}`: {error}", hint="make room on the disk, then save again") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_model(

@@ -49,6 +49,7 @@ class KVCache:
     ) -> tuple[Float[Tensor, "B K S D"], Float[Tensor, "B K S D"]]:
         """Stores the new keys and values of one layer; returns the layer's slots from 0 to the longest row's end."""
         T, end = k.shape[2], max(self.lengths) + k.shape[2]
+        k, v = k.to(self.keys.dtype), v.to(self.values.dtype)
         keys, values = self.keys[layer], self.values[layer]
         if self.is_ragged:
             rows, positions = torch.arange(k.shape[0], device=k.device)[:, None], self.positions(T)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from prosa.errors import ModelFileRefused
@@ -55,8 +56,6 @@ def read_entries(path: Path) -> dict[str, TensorEntry]:
 
 def read_tensors(path: Path, names: list[str], dtype: torch.dtype) -> dict[str, Tensor]:
     """Copies of the named tensors in `dtype`; ModelFileRefused for a value that is not finite."""
-    from safetensors import SafetensorError, safe_open
-
     tensors = {}
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

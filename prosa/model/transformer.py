@@ -75,7 +75,8 @@ class Attention(nn.Module):
         q = self.q_norm(self.q_proj(x).view(B, T, *self.heads_shape)).transpose(1, 2)  # B H T D
         k = self.k_norm(self.k_proj(x).view(B, T, *self.heads_shape)).transpose(1, 2)  # B K T D
         v = self.v_proj(x).view(B, T, *self.heads_shape).transpose(1, 2)  # B K T D
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        # The table of angles is fp32 even where the weights are not.
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if kv_cache is not None:
             k, v = kv_cache.append(self.layer, k, v)  # B K S D
         y = F.scaled_dot_product_attention(

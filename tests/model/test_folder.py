@@ -1,3 +1,4 @@
+import errno
 import json
 import struct
 from collections.abc import Callable
@@ -8,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from prosa.errors import CheckpointError, ModelFileRefused
+from prosa.errors import CheckpointError, ModelFileRefused, StorageError
 from prosa.model import Transformer, load_model, load_settings, save_model
 from prosa.model.hf_config import from_hf_config, to_hf_config
 from prosa.model.tensor_file import read_entries, read_tensors
@@ -107,6 +109,19 @@ def test_a_model_with_nan_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"model.norm.weight holds NaN or infinity"):
         save_model(tmp_path / "model", broken)
     assert_same_weights(load_model(tmp_path / "model"), tiny_model(seed=1))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("no space")])
+def test_a_full_disk_leaves_the_old_model(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save_file(*_: object, **__: object) -> None:
+        raise error
+
+    save_model(tmp_path / "model", tiny_model(seed=1))
+    monkeypatch.setattr("prosa.model.folder.save_file", save_file)
+    with pytest.raises(StorageError, match="cannot write"):
+        save_model(tmp_path / "model", tiny_model(seed=2))
+    assert_same_weights(load_model(tmp_path / "model"), tiny_model(seed=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 # Folders that must be refused. Each is a folder of transformers that something was done to.

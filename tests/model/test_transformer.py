@@ -128,9 +128,25 @@ def test_bfloat16_autocast_stays_near_float32_and_keeps_the_residual_stream_exac
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         hidden, logits = model.hidden(ids), model(ids)
     assert hidden.dtype == torch.float32 and logits.dtype == torch.bfloat16
+    ragged = KVCache(model.settings, 2, 40)
     with torch.no_grad():
         exact = model(ids)
+        model(ids[:, :20], ragged)
+        ragged.truncate([20, 9])
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model(ids[:, :1], ragged).isfinite().all()
     assert (logits.float() - exact).abs().mean() < 0.02 * exact.abs().mean() + 0.02
+
+
+def test_bfloat16_weights_stay_near_float32_with_and_without_a_cache() -> None:
+    exact, half = tiny_model(family="qwen2"), tiny_model(family="qwen2").bfloat16()
+    ids, kv_cache = random_ids(exact, 2, 12), KVCache(exact.settings, 2, 12, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected, whole = exact(ids), half(ids)
+        pieces = torch.cat([half(ids[:, :5], kv_cache), half(ids[:, 5:6], kv_cache), half(ids[:, 6:], kv_cache)], dim=1)
+    for logits in (whole, pieces):
+        assert logits.dtype == torch.bfloat16
+        assert (logits.float() - expected).abs().mean() < 0.03 * expected.abs().mean()
 
 
 def test_hidden_can_be_unembedded_in_chunks() -> None:
