@@ -17,9 +17,9 @@ Forms = Mapping[str, str]
 Node = Callable[["Scene"], str]
 
 _TOKEN = re.compile(r"\{[^{}]*\}|[\[\]|]|[^\[\]{}|]+")
-_WORD = re.compile(r"#(?P<list>\w+)(?:=(?P<bind>\w+))?(?:~(?P<agree>\w+)|\.(?P<form>[\w.]+))?")
+_WORD = re.compile(r"#(?P<list>\w+)(?:=(?P<bind>\w+))?(?:~(?P<agree>[\w.]+)|\.(?P<form>[\w.]+))?")
 _SECTION = re.compile(r"@(?P<name>[\w.]+)(?:\((?P<teller>\w+)\))?")
-_START = re.compile(r"(?:(?:\A|\n)(?:— |\")?|[.!?] \"?)[a-zà-ÿ]")
+_START = re.compile(r"(?:(?:\A|\n)(?:— |\")?|[.!?] \"?|\. — )[a-zà-ÿ]")
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Grammar:
     def write(self, section: str, scene: Scene) -> str:
         """A frame of `section`, preferably one that this scene has not used."""
         if section == "fact":
-            section = pick(scene.rng, scene.cast["p"]["relations"].split())
+            section = self._fact(scene)
         frames = self.sections[section]
         n, rng, used = len(frames), scene.rng, scene.used
         for _ in range(3):
@@ -53,6 +53,16 @@ class Grammar:
                 break
         used.add(choice)
         return frames[choice[1]](scene)
+
+    def _fact(self, scene: Scene) -> str:
+        """A relation known of p, preferably one that this scene has not told yet."""
+        p = scene.cast["p"]
+        for _ in range(4):
+            relation = pick(scene.rng, p["relations"].split())
+            if (told := (p["full"] + relation, 0)) not in scene.used:
+                break
+        scene.used.add(told)
+        return relation
 
     def compile(self, frame: str) -> Node:
         """The function that writes `frame`; a slot of the wrong shape or an unknown name is a ValueError."""
@@ -95,8 +105,7 @@ class Grammar:
             return self._section(match["name"], match["teller"])
         reference, colon, options = text.partition(":")
         if colon:
-            role, _, path = reference.partition(".")
-            key = f"{path}.g" if path else "g"
+            role, key = _gender_of(reference)
             masculine, _, feminine = options.partition("|")
             return lambda scene: masculine if scene.cast[role][key] == "m" else feminine
         role, _, form = text.partition(".")
@@ -105,7 +114,8 @@ class Grammar:
     def _word(self, name: str, bind: str | None, agree: str | None, form: str) -> Node:
         words = self.words[name]
         if agree is not None:
-            return lambda scene: pick(scene.rng, words)[scene.cast[agree]["g"]]
+            role, key = _gender_of(agree)
+            return lambda scene: pick(scene.rng, words)[scene.cast[role][key]]
         if bind is None:
             return lambda scene: pick(scene.rng, words)[form]
 
@@ -129,6 +139,12 @@ class Grammar:
             return text
 
         return told_of
+
+
+def _gender_of(reference: str) -> tuple[str, str]:
+    """Role and key of the gender of `p` or of `p.pet`."""
+    role, _, path = reference.partition(".")
+    return role, f"{path}.g" if path else "g"
 
 
 def _joined(nodes: Sequence[str | Node]) -> Node:

@@ -34,9 +34,10 @@ def plural_phrase(phrase: str) -> str:
 def noun_forms(entry: str) -> dict[str, str]:
     """All forms of a noun written with its article, "a samambaia" or "o pão"; plurals come as "os" or "as"."""
     article, noun = entry.split(" ", 1)
+    noun, slash, given_plural = noun.partition("/")
     gender = "f" if article.startswith("a") else "m"
     many = article.endswith("s")
-    plurals = noun if many else plural_phrase(noun)
+    plurals = given_plural if slash else noun if many else plural_phrase(noun)
     a, s = ("a" if gender == "f" else "o"), ("s" if many else "")
     crase = f"à{s}" if gender == "f" else f"ao{s}"
     um = {"o": "um", "a": "uma", "os": "uns", "as": "umas"}[article]

@@ -81,7 +81,7 @@ class World:
         elif kind == "conversation":
             text = writer.dialogue(rng)
         else:
-            text = write_program(rng, self.knowledge, language)
+            text = write_program(rng, self.knowledge, self._casts[language])
         label = "code" if kind == "code" else language
         return WorldDocument(text, kind, label, f"world:{self.settings.seed}#{i}:{kind}")
 

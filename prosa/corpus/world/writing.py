@@ -18,22 +18,27 @@ class Writer:
 
     def __init__(self, knowledge: Knowledge, cast: Cast, grammar: Grammar) -> None:
         self.knowledge, self.cast, self.grammar, self.language = knowledge, cast, grammar, cast.language
-        self._publics = [place for place in knowledge.places if not place.is_home]
+        self._publics = [place for place in knowledge.places if not place.is_home and "next" in place.links]
         self._topics: dict[str, Sequence[Person | Thing]] = {
             name: getattr(knowledge, name) for name in sorted(set(_TOPICS))
         }
         self._linked = self._link_people()
+        self._spoken = [
+            fact for fact in knowledge.facts if not fact.is_article_only and fact.relation in ("neighbour", "secret")
+        ]
         self._facts = {(fact.subject, fact.relation): fact for fact in knowledge.facts}
 
     def story(self, rng: Random) -> str:
         """Several paragraphs with a plot; happenings are invented, but nothing contradicts the knowledge."""
-        p, q, r = sample(rng, self.knowledge.people, 3)
+        p, q, r = self._strangers(rng)
         scene = Scene(rng, {})
         for role, person in zip("pqr", (p, q, r), strict=True):
             scene.cast[role] = self.cast.portraits[person.id].short
         for role, place in zip("lm", sample(rng, self._publics, 2), strict=True):
             scene.cast[role] = self.cast.forms[place.id]
         scene.cast["e"] = self.cast.forms[pick(rng, self.knowledge.events).id]
+        for role, group in (("d", (p, q)), ("u", (q, r)), ("t", (p, q, r))):
+            scene.cast[role] = {"g": "f" if all(person.gender == "f" for person in group) else "m"}
         text = self.grammar.write("story", scene)
         return capitalised(text)
 
@@ -49,43 +54,53 @@ class Writer:
     def dialogue(self, rng: Random) -> str:
         """Two speakers, a line each: greeting, questions with true answers, small talk, goodbye."""
         q, r = sample(rng, self.knowledge.people, 2)
-        scene = Scene(rng, {"q": self.cast.portraits[q.id].short, "r": self.cast.portraits[r.id].short})
+        asker = pick(rng, ("visitor", "young", "neighbour", "neighbour"))
+        known = self.cast.portraits
+        v = known[r.id].short if asker == "neighbour" else pick(rng, self.grammar.words[asker])
+        scene = Scene(rng, {"q": known[q.id].short, "v": v})
         scene.cast["l"] = self.cast.forms[pick(rng, self._publics).id]
-        asker = pick(rng, ("visitor", "neighbour"))
-        first = self.grammar.write("visitor.name", scene) if asker == "visitor" else r.given
+        scene.cast["e"] = self.cast.forms[pick(rng, self.knowledge.events).id]
         lines = self.grammar.write(f"{asker}.greeting", scene).split("\n")
         subject = pick(rng, self.knowledge.people)
         for turn in range(3 + int(rng.random() * 4)):
             if turn and rng.random() < 0.5:
                 subject = pick(rng, self.knowledge.people)
-            lines += self._exchange(rng, scene, q, r, subject, asker)
-            if rng.random() < 0.35:
-                lines += self.grammar.write("smalltalk", scene).split("\n")
+            lines += self._exchange(scene, q, r, subject)
+            chance = rng.random()
+            if chance < 0.4:
+                talk = "react" if chance < 0.15 else "neighbour.smalltalk" if asker == "neighbour" else "smalltalk"
+                lines += self.grammar.write(talk, scene).split("\n")
         lines += self.grammar.write(f"{asker}.goodbye", scene).split("\n")
-        return "\n".join(f"{(first, q.given)[i % 2]}: {capitalised(line)}" for i, line in enumerate(lines))
+        speakers = (v[""], q.given)
+        return capitalised("\n".join(f"{speakers[i % 2]}: {capitalised(line)}" for i, line in enumerate(lines)))
 
-    def _exchange(self, rng: Random, scene: Scene, q: Person, r: Person, subject: Person, asker: str) -> list[str]:
-        """One question and its answer, about a place, a dish, a person, or the speaker q."""
-        kind, you = rng.random(), ""
-        facts = self.knowledge.facts
-        if kind < 0.3:
-            fact = pick(rng, facts)
-            while fact.is_article_only or fact.relation not in ("neighbour", "secret"):
-                if not any(f.relation in ("neighbour", "secret") and not f.is_article_only for f in facts):
-                    return []
-                fact = pick(rng, facts)
+    def _exchange(self, scene: Scene, q: Person, r: Person, subject: Person) -> list[str]:
+        """One question and its answer, about a place or a dish, about a person, or about the speaker q."""
+        chance = scene.rng.random()
+        if chance < 0.3 and self._spoken:
+            fact = pick(scene.rng, self._spoken)
             scene.cast["p"] = self.cast.forms[fact.subject]
-            relation = fact.relation
-        else:
-            person = q if kind > 0.8 else subject
-            portrait = self.cast.portraits[person.id]
-            if not portrait.spoken_relations or person is r:
-                return []
-            relation = pick(rng, portrait.spoken_relations)
-            scene.cast["p"] = pick(rng, (portrait.full, portrait.short))
-            you = "_you" if person is q else ""
-        ask = self.grammar.write(f"{relation}.ask{you}", scene)
-        return [ask, self.grammar.write(f"{relation}.reply{you}", scene)]
+            return self._ask_once(scene, fact.subject, fact.relation, "")
+        person, you = (q, "_you") if chance > 0.8 else (subject, "")
+        portrait = self.cast.portraits[person.id]
+        if not portrait.spoken_relations or person is r or (person is q and not you):
+            return []
+        scene.cast["p"] = pick(scene.rng, (portrait.full, portrait.short))
+        return self._ask_once(scene, person.id, pick(scene.rng, portrait.spoken_relations), you)
+
+    def _ask_once(self, scene: Scene, subject: str, relation: str, you: str) -> list[str]:
+        if (told := (subject + relation, 0)) in scene.used:
+            return []
+        scene.used.add(told)
+        return [self.grammar.write(f"{relation}.{step}{you}", scene) for step in ("ask", "reply")]
+
+    def _strangers(self, rng: Random) -> list[Person]:
+        """Three people of whom no two are parent and child, siblings or a couple."""
+        people = shuffled(rng, self.knowledge.people) if len(self.knowledge.people) < 12 else [
+            pick(rng, self.knowledge.people) for _ in range(12)
+        ]
+        families = {person.surname: person for person in people}
+        return [*families.values(), *people][:3]
 
     def _person_article(self, rng: Random, person: Person) -> list[str]:
         portrait = self.cast.portraits[person.id]
@@ -106,7 +121,7 @@ class Writer:
         kind = "home" if thing.is_home else thing.kind
         write = self.grammar.write
         sentences = [write(f"{kind}.lead", scene)]
-        sections = [f"{thing.kind}.detail", f"{kind}.colour", f"{kind}.colour"]
+        sections = [f"{thing.kind}.detail"] + [f"{kind}.colour"] * (2 + int(rng.random() * 3))
         for relation in ("neighbour", "secret"):
             if (thing.id, relation) in self._facts:
                 sections += [relation] * (1 + (rng.random() < 0.5))
