@@ -132,7 +132,7 @@ class Grammar:
             return lambda scene: self.write(name, scene)
 
         def told_of(scene: Scene) -> str:
-            before = scene.cast["p"]
+            before = scene.cast.get("p", {})
             scene.cast["p"] = scene.cast[teller]
             text = self.write(name, scene)
             scene.cast["p"] = before
