@@ -84,25 +84,24 @@ def tokenizer_json(tokens: Sequence[bytes], merges: Iterable[tuple[int, int]]) -
             "merges": [[words[left], words[right]] for left, right in merges],
         },
     }
-    return _dump(value)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def tokenizer_config_json() -> bytes:
     """The bytes of `tokenizer_config.json`: what transformers needs to know beside `tokenizer.json`."""
     end_of_text, im_start, im_end, pad = CONTROL_TOKENS
-    return _dump(
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": None,
-            "eos_token": end_of_text,
-            "pad_token": pad,
-            "unk_token": None,
-            "additional_special_tokens": [im_start, im_end],
-            "add_prefix_space": False,
-            "clean_up_tokenization_spaces": False,
-            "chat_template": CHAT_TEMPLATE,
-        }
-    )
+    value = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": None,
+        "eos_token": end_of_text,
+        "pad_token": pad,
+        "unk_token": None,
+        "additional_special_tokens": [im_start, im_end],
+        "add_prefix_space": False,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    return json.dumps(value, indent=1).encode() + b"\n"
 
 
 def find_merges(value: Mapping[str, Any], path: Path) -> list[tuple[int, int]]:
@@ -142,7 +141,11 @@ def read_tokenizer(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _FILE_LIMIT_BYTES:
             raise not_ours(path, f"it is larger than {_FILE_LIMIT_BYTES >> 20} MiB")
-        value = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
+        data = path.read_bytes()
+        # What takes memory is the number of small lists and objects, and ours has one for each merge.
+        if data.count(b"[") + data.count(b"{") > 4 * MAX_VOCAB_SIZE:
+            raise not_ours(path, "it has too many lists or objects")
+        value = json.loads(data, object_pairs_hook=_unique_keys)
     except FileNotFoundError:
         raise TokenizerError(f"`{path}` does not exist", hint="a tokenizer is made by `prosa tokenizer`") from None
     except (ValueError, RecursionError, OSError) as error:
@@ -165,7 +168,3 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("a key is repeated")
     return value
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"

@@ -20,7 +20,7 @@ from prosa.tokenizer.merges import build_tokens
 from prosa.tokenizer.stream import StreamingDecoder
 
 # A run of 32,768 letters, spaces or marks is no writing: it is cut, so that time stays linear and stacks shallow.
-_WINDOW_CHARACTERS, _RUN_WINDOWS = 4_096, 8
+_WINDOW_CHARACTERS, _RUN_WINDOWS = 1_024, 32
 _LETTER_DIGIT_SPACE = re.compile(r"[^\W_]|\s")
 _BATCH_CHARACTERS = 65_536
 _VISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥"}
@@ -146,7 +146,7 @@ def _check_unicode(text: str) -> None:
 
 
 def _cut_runs(text: str) -> Iterator[str]:
-    """`text` in parts, cut in every eighth of consecutive windows that are each one unbroken run; mostly one part."""
+    """`text` in parts, cut at every 32nd window in a row that is one unbroken run; mostly one part."""
     start = n_windows = 0
     for window in range(0, len(text) - _WINDOW_CHARACTERS, _WINDOW_CHARACTERS):
         n_windows = n_windows + 1 if _is_run(text[window : window + _WINDOW_CHARACTERS]) else 0

@@ -15,6 +15,7 @@ from prosa.errors import ConfigError, DataError
 from prosa.rundir import verify_folder
 from prosa.tokenizer import Tokenizer, TokenizerSettings, choose_vocab_size, train_tokenizer, training_report
 from prosa.tokenizer.files import byte_alphabet
+from prosa.tokenizer.merges import build_tokens
 from prosa.tokenizer.training import _learn_merges, _sample, count_train_bytes
 from tests.faults.injection import at, die, faults, operations
 from tests.faults.processes import needs_fork, run, run_and_kill
@@ -119,6 +120,12 @@ def test_a_small_corpus_gives_what_it_can_and_says_so(tmp_path: Path) -> None:
     assert training_report(tmp_path / "280").startswith("280 tokens")
     assert "wanted" not in training_report(tmp_path / "280")
     assert whole.vocab_size == 280
+
+
+def test_tokens_have_at_most_64_bytes() -> None:
+    word = "".join(random.Random(4).choices("abcdefgh", k=200))
+    sizes = [len(token) for token in build_tokens(_learn_merges(iter([word, "-" * 500] * 3), 1_000))]
+    assert 32 < max(sizes) <= 64
 
 
 def test_no_text_is_an_error(tmp_path: Path) -> None:
