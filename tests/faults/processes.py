@@ -4,16 +4,19 @@ Functions given to these must be importable (top level of a module). A process t
 """
 
 import multiprocessing
+import os
 import random
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
 
 _PRELOADED = ["torch", "prosa.checkpoint", "prosa.metrics", "tests.faults.one_thread"]
 
@@ -28,8 +31,11 @@ def make_event() -> Event:
 
 
 def start(work: Callable[..., object], *args: Any) -> BaseProcess:
-    """Runs `work(*args)` in a process of its own and does not wait for it."""
-    process = _context().Process(target=work, args=args, daemon=True)
+    """Runs `work(*args)` in a process of its own and does not wait for it.
+
+    Nothing is fsynced there: a kill loses nothing that the system was given, and a busy disk would make tests slow.
+    """
+    process = _context().Process(target=_work_without_fsync, args=(work, *args), daemon=True)
     process.start()
     return process
 
@@ -73,7 +79,12 @@ def kill_often(work: Callable[..., object], *args: Any, kills: int, longest_seco
     return hits
 
 
-def _context() -> ForkServerContext:
+def _work_without_fsync(work: Callable[..., object], *args: Any) -> None:
+    os.fsync = lambda descriptor: None
+    work(*args)
+
+
+def _context() -> "ForkServerContext":
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context

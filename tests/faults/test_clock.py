@@ -12,6 +12,7 @@ import prosa
 from prosa.checkpoint import list_steps, prune_checkpoints
 from prosa.metrics import MetricsLog, Progress
 from prosa.rundir import write_durably
+from tests.faults.report import RecordProperty
 from tests.faults.saving import load, refuse_report, save
 
 NOW = 1_800_000_000.0
@@ -28,8 +29,13 @@ CLOCKS = {
 
 @pytest.mark.parametrize("times", CLOCKS.values(), ids=CLOCKS.keys())
 def test_clock_jumps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: list[float]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    times: list[float],
+    record_property: RecordProperty,
 ) -> None:
+    record_property("R10", 1)
     wall: Iterator[float] = iter(times)
     monkeypatch.setattr(time, "time", lambda: NOW)
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from prosa.errors import CheckpointError
+from prosa.rundir import verify_folder
+from tests.faults.report import RecordProperty
 from tests.faults.saving import load, names, save
 
 FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
@@ -24,7 +26,7 @@ def assert_found(checkpoints: Path, file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_truncated(tmp_path: Path, name: str) -> None:
+def test_truncated(tmp_path: Path, name: str, record_property: RecordProperty) -> None:
     save(tmp_path, 1)
     path = save(tmp_path, 2) / name
     whole = path.read_bytes()
@@ -36,6 +38,7 @@ def test_truncated(tmp_path: Path, name: str) -> None:
     assert_found(tmp_path, path)
     path.unlink()
     assert_found(tmp_path, path)
+    record_property("R5", len(lengths) + 2)
 
 
 def flip_bits(tmp_path: Path, n_flips: int, seed: int) -> None:
@@ -60,18 +63,18 @@ def flip_bits(tmp_path: Path, n_flips: int, seed: int) -> None:
     assert found is not None and found.step == 2
 
 
-def test_flipped_bits(tmp_path: Path) -> None:
+def test_flipped_bits(tmp_path: Path, record_property: RecordProperty) -> None:
     flip_bits(tmp_path, 1000, seed=6)
+    record_property("R6", 1000)
 
 
 @pytest.mark.torture
-def test_flipped_bits_torture(tmp_path: Path) -> None:
+def test_flipped_bits_torture(tmp_path: Path, record_property: RecordProperty) -> None:
     flip_bits(tmp_path, 20_000, seed=66)
+    record_property("R6", 20_000)
 
 
-def test_every_bit_of_the_manifest(tmp_path: Path) -> None:
-    from prosa.rundir import verify_folder
-
+def test_every_bit_of_the_manifest(tmp_path: Path, record_property: RecordProperty) -> None:
     path = save(tmp_path, 1) / "manifest.json"
     whole = path.read_bytes()
     for bit in range(8 * len(whole)):
@@ -80,6 +83,7 @@ def test_every_bit_of_the_manifest(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(CheckpointError, match=r"manifest\.json"):
             verify_folder(path.parent)
+    record_property("R6", 8 * len(whole))
 
 
 def test_missing_manifest_and_no_other_checkpoint(tmp_path: Path) -> None:

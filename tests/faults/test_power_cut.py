@@ -1,6 +1,5 @@
 """R3: whatever a power cut loses of what was not yet synced, a verified checkpoint is there and the run goes on."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import prosa.durable
 from prosa.checkpoint import prune_checkpoints
 from prosa.rundir import remove_stale, write_durably
 from tests.faults.crash_states import CrashState, crash_states
+from tests.faults.report import RecordProperty
 from tests.faults.saving import load, names, refuse_report, save
 
 SCENARIOS = [((), 1), ((1,), 2), ((1, 2), 3), ((1, 2), 2)]
@@ -47,36 +47,30 @@ def check_states(tmp_path: Path, states: list[CrashState], before: tuple[int, ..
         shutil.rmtree(folder)
 
 
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The states are made here, not by the disk: syncing it would only take time."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 @pytest.mark.parametrize(("before", "step"), SCENARIOS)
 def test_power_cut_while_saving(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], step: int
+    tmp_path: Path, before: tuple[int, ...], step: int, record_property: RecordProperty
 ) -> None:
-    no_fsync(monkeypatch)
     states = states_of_a_save(tmp_path, before, step, limit=200)
     assert len(states) >= 150
     check_states(tmp_path, states, before, step)
+    record_property("R3", len(states))
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize(("before", "step"), SCENARIOS)
 def test_power_cut_while_saving_all_states(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[int, ...], step: int
+    tmp_path: Path, before: tuple[int, ...], step: int, record_property: RecordProperty
 ) -> None:
-    no_fsync(monkeypatch)
     states = states_of_a_save(tmp_path, before, step, limit=10**9)
     check_states(tmp_path, states, before, step)
+    record_property("R3", len(states))
 
 
 @pytest.mark.parametrize("forgotten", ["sync_file", "sync_folder"])
 def test_a_protocol_that_forgets_to_sync_is_found_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: str
 ) -> None:
-    no_fsync(monkeypatch)
     forget: Callable[[Path], None] = lambda path: None  # noqa: E731
     monkeypatch.setattr(prosa.durable, forgotten, forget)
     states = states_of_a_save(tmp_path, (1,), 2, limit=300)

@@ -14,6 +14,7 @@ import pytest
 from prosa.errors import RunLocked
 from prosa.rundir import lock_run
 from tests.faults.processes import finish, make_event, needs_fork, start
+from tests.faults.report import RecordProperty
 
 pytestmark = needs_fork
 
@@ -41,7 +42,8 @@ def wait_for(folder: Path, pattern: str, n: int, *, seconds: float) -> list[Path
     return found
 
 
-def test_a_hundred_at_once(tmp_path: Path) -> None:
+def test_a_hundred_at_once(tmp_path: Path, record_property: RecordProperty) -> None:
+    record_property("R11", 100)
     begin = make_event()
     processes = [start(try_to_own, tmp_path / "run", tmp_path, begin) for _ in range(100)]
     begin.set()
