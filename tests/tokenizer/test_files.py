@@ -70,6 +70,10 @@ def edit(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]
     return apply
 
 
+def nest(depth: int) -> Callable[[bytes], bytes]:
+    return lambda data: data.replace(b'"version":"1.0"', b'"version":' + b"[" * depth + b"]" * depth)
+
+
 def swap_ids(value: dict[str, Any]) -> None:
     vocab = value["model"]["vocab"]
     vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
@@ -87,6 +91,7 @@ BAD_FILES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda data: data[:-200],
     "not UTF-8": lambda data: data[:-2] + b"\xff}",
     "deep": lambda data: b"[" * 1_000_000,
+    **{f"a key {depth} deep": nest(depth) for depth in (100, 900, 960, 990)},
     "wide": lambda data: b"[" + b"{}," * 2_000_000 + b"{}]",
     "too large": lambda data: data + b" " * (9 << 20),
     "a key twice": lambda data: data.replace(b'"version":', b'"version":"1.0","version":', 1),

@@ -194,6 +194,7 @@ def test_bit_flips_are_found_and_named(copy: Path) -> None:
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(1_800)
 def test_bit_flips_are_found_and_named_at_torture_size(copy: Path) -> None:
     check_flips(copy, 1_000, seed=2)
 

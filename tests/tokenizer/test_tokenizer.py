@@ -40,11 +40,13 @@ def test_ids_equal_those_of_tokenizers(tokenizer: Tokenizer, tokenizer_folder: P
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(1_800)
 def test_ids_equal_those_of_tokenizers_at_torture_size(tokenizer: Tokenizer, tokenizer_folder: Path) -> None:
     compare(tokenizer, reference(tokenizer_folder), 100_000, seed=2)
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(1_800)
 def test_every_character_is_split_alike(tokenizer: Tokenizer, tokenizer_folder: Path) -> None:
     other = reference(tokenizer_folder)
     for number in range(0x110000):
