@@ -3,6 +3,7 @@
 Data goes to stdout, everything else to stderr. Rooms are imported inside the verbs, so that `prosa --help` is instant.
 """
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,8 +122,6 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What would be trained here in that time, and why, without training."""
-    from dataclasses import asdict
-
     from prosa.device import choose_device
     from prosa.life import prepare_corpus, prepare_tokenizer, prepare_tokens, resolve_life
     from prosa.tables import print_choices
@@ -136,9 +135,9 @@ def plan(
     train_tokens = sum(shards.n_tokens("train", source) for source in shards.sources)
     shape = plan_shape(life.pretrain, device, vocab_size=shards.vocab_size, train_tokens=train_tokens)
     if as_json:
-        print_json({"model": shape.model.model_dump(), "choices": [asdict(choice) for choice in shape.choices]})
+        print_json({"model": shape.model.model_dump(), "choices": [choice.model_dump() for choice in shape.choices]})
     else:
-        print_choices(shape.choices, device, file=sys.stdout)
+        print_choices(shape.choices, device, to_stdout=True)
 
 
 @app.command()
@@ -223,7 +222,7 @@ def evaluate(
     from prosa.tables import choose_language, print_evaluation
 
     evaluation = evaluate_base(run, model=model, is_shown=not as_json)
-    print_json(evaluation) if as_json else print_evaluation(evaluation, choose_language(lang))
+    print_json(evaluation.to_json()) if as_json else print_evaluation(evaluation, choose_language(lang))
 
 
 @app.command()
@@ -238,7 +237,7 @@ def compare(
     from prosa.tables import print_comparison
 
     result = compare_models(first, second, run or Path(first), is_shown=not as_json)
-    print_json(result) if as_json else print_comparison(first, second, result)
+    print_json(result.to_json()) if as_json else print_comparison(first, second, result)
 
 
 @app.command()
@@ -299,14 +298,19 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        import errno
+        known = explain_os_error(error)
+        if known is None:
+            raise
+        say(f"prosa: {known}")
+        sys.exit(known.exit_code)
 
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            say(
-                f"prosa: {StorageError(f'the disk refused to write: {error}', hint='free some space and run the same command again')}"
-            )
-            sys.exit(StorageError.exit_code)
-        if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
-            say(f"prosa: {ConfigError(str(error), hint='check the path and its permissions')}")
-            sys.exit(ConfigError.exit_code)
-        raise
+
+def explain_os_error(error: OSError) -> ProsaError | None:
+    """The user's side of a system error: a full disk, a wrong path; None when it must be our own bug."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return StorageError(
+            f"the disk refused to write: {error}", hint="free some space and run the same command again"
+        )
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return ConfigError(str(error), hint="check the path and its permissions")
+    return None

@@ -19,8 +19,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from prosa.device import Device
-from prosa import evaluate as room
-from prosa.evaluate import Evaluation, ModelComparison
+from prosa.evaluate import Evaluation, ModelComparison, comparison_table, evaluation_table
 from prosa.generate import Candidate, ExplainedStep, render_step
 from prosa.training import Choice
 
@@ -196,11 +195,11 @@ def print_explained(steps: Iterable[ExplainedStep]) -> None:
 
 
 def print_evaluation(evaluation: Evaluation, language: Language = "en", *, to_stderr: bool = False) -> None:
-    (err_console() if to_stderr else out_console()).print(room.evaluation_table(evaluation, language=language))
+    (err_console() if to_stderr else out_console()).print(evaluation_table(evaluation, language=language))
 
 
 def print_comparison(first: str, second: str, result: ModelComparison, language: Language = "en") -> None:
-    out_console().print(room.comparison_table(result, first, second, language=language))
+    out_console().print(comparison_table(result, first, second, language=language))
 
 
 def print_samples(samples: Sequence[tuple[str, str]], language: Language) -> None:

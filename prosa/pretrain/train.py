@@ -4,6 +4,7 @@ Token shards and a tokenizer come in; a stage folder with metrics, samples, chec
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import prosa
-from prosa.config import Settings, diff_values, dump_settings, read_settings
+from prosa.checkpoint import check_fingerprint
+from prosa.config import Settings, dump_settings, read_settings
+from prosa.corpus import KINDS
 from prosa.device import Device, choose_device
-from prosa.errors import DriftRefused
 from prosa.evaluate import bits_per_byte
 from prosa.generate import LanguageModel
 from prosa.model import ModelSettings, Transformer, flops_per_token, init_weights, save_model
@@ -41,12 +43,14 @@ from prosa.training import (
 # Enough windows that the number on the progress bar is steady, few enough that it takes a second or two.
 _VALIDATION_TOKENS = 32_768
 _SAMPLE_TOKENS = 60
+_PROMPT_TOKENS = 24
 
 
 class Job(Settings):
     """What was asked for and everything derived from it; written to `settings.toml`, which resuming reads."""
 
     requested: TrainingSettings
+    inputs: dict[str, str]
     model: ModelSettings
     fit: FitSettings
     device: str
@@ -88,8 +92,11 @@ def main(
         if world.is_main:
             remove_stale(folder)
         if job is None:
-            job = _plan_job(folder, settings, shards, device, world)
-        _check_request(folder, job, settings)
+            job = _plan_job(folder, settings, shards, tokenizer, device, world)
+        asked = {"settings": settings.model_dump(mode="json"), **_inputs(shards, tokenizer)}
+        check_fingerprint(
+            {"settings": job.requested.model_dump(mode="json"), **job.inputs}, asked, allow_drift=allow_drift
+        )
         announce(job, device)
         model = Transformer(job.model)
         init_weights(model, job.fit.seed)
@@ -102,7 +109,7 @@ def main(
             make_batches(shards, job),
             job.fit,
             folder=folder,
-            fingerprint=_fingerprint(job, shards, tokenizer, world),
+            fingerprint=_fingerprint(job, world),
             device=device,
             world=world,
             evaluate=lambda: _evaluate(model, shards, device),
@@ -128,7 +135,13 @@ def make_batches(shards: TokenShards, job: Job) -> Batches:
     return Batches(shards, context_length=job.model.context_length, batch_size=job.fit.batch_size, seed=job.fit.seed)
 
 
-def _plan_job(folder: Path, settings: TrainingSettings, shards: TokenShards, device: Device, world: World) -> Job:
+def _inputs(shards: TokenShards, tokenizer: Tokenizer) -> dict[str, str]:
+    return {"tokenizer": tokenizer.hash, "tokens": shards.hash}
+
+
+def _plan_job(
+    folder: Path, settings: TrainingSettings, shards: TokenShards, tokenizer: Tokenizer, device: Device, world: World
+) -> Job:
     """A job for this corpus on this machine, its length from a measured step; the same in every process."""
     started = time.monotonic()
     train_tokens = sum(shards.n_tokens("train", name) for name in shards.sources)
@@ -144,6 +157,7 @@ def _plan_job(folder: Path, settings: TrainingSettings, shards: TokenShards, dev
     length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
     job = Job(
         requested=settings,
+        inputs=_inputs(shards, tokenizer),
         model=shape.model,
         fit=length,
         device=device.type,
@@ -157,20 +171,9 @@ def _plan_job(folder: Path, settings: TrainingSettings, shards: TokenShards, dev
     return job
 
 
-def _check_request(folder: Path, job: Job, settings: TrainingSettings) -> None:
-    changes = diff_values(job.requested.model_dump(), settings.model_dump())
-    if changes:
-        raise DriftRefused(
-            f"`{folder}` was started with other settings:\n  " + "\n  ".join(changes),
-            hint="give the former settings to go on, or `--restart base` to move this one aside and start anew",
-        )
-
-
-def _fingerprint(job: Job, shards: TokenShards, tokenizer: Tokenizer, world: World) -> dict[str, Any]:
+def _fingerprint(job: Job, world: World) -> dict[str, Any]:
     return {
         "settings": job.model_dump(mode="json", exclude={"choices"}),
-        "tokenizer": tokenizer.hash,
-        "tokens": shards.hash,
         "processes": world.size,
         "prosa": prosa.__version__,
         "torch": torch.__version__,
@@ -183,18 +186,24 @@ def _evaluate(model: Transformer, shards: TokenShards, device: Device) -> Mappin
     return {"bits_per_byte": result.total.bits_per_byte}
 
 
-def choose_prompts(shards: TokenShards, tokenizer: Tokenizer) -> list[str]:
-    """The first words of one validation document in each of the two commonest languages."""
-    prompts: dict[str, str] = {}
-    for source in shards.sources:
-        for document in range(len(shards.document_lengths("validation", source))):
-            language = shards.document("validation", source, document)["language"]
-            if language not in prompts:
-                beginning = tokenizer.decode(shards.read("validation", source, document, 0, 24).tolist())
-                prompts[language] = " ".join(beginning.split()[:4])
-            if len(prompts) == 2:
-                return list(prompts.values())
-    return list(prompts.values()) or [""]
+def choose_prompts(shards: TokenShards, tokenizer: Tokenizer, n_words: int = 4) -> list[str]:
+    """The first words of one validation document in each of the two commonest languages, stories first."""
+    table = [
+        row | {"source": source, "document": document}
+        for source in shards.sources
+        for document, row in enumerate(shards.stream("validation", source).table.to_pylist())
+    ]
+    n_bytes = Counter[str]()
+    for row in table:
+        n_bytes[row["language"]] += row["n_bytes"] if row["kind"] != "code" else 1
+    prompts = []
+    for language, _ in n_bytes.most_common(2):
+        rows = [row for row in table if row["language"] == language and row["n_tokens"] > _PROMPT_TOKENS]
+        if rows:
+            row = min(rows, key=lambda row: KINDS.index(row["kind"]))
+            ids = shards.read("validation", row["source"], row["document"], 0, _PROMPT_TOKENS)
+            prompts.append(" ".join(tokenizer.decode(ids.tolist()).split()[:n_words]))
+    return prompts or [""]
 
 
 def _sample(writer: LanguageModel, prompts: Sequence[str], seed: int) -> list[dict[str, str]]:

@@ -268,7 +268,7 @@ class _Run:
             seed_everything(self.settings.seed, "dropout", self.position.step, self.world.rank, index)
             with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
                 total, extra = self.loss(self.model, part)
-            (total / max(1.0, n_targets)).backward()
+            torch.autograd.backward(total / max(1.0, n_targets))
             for name, value in {"loss": total, **extra}.items():
                 sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value.detach().float()
         totals = sum_numbers([float(value) for value in sums.values()], self.world)

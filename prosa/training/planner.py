@@ -20,8 +20,9 @@ from prosa.training.optimizers import OptimizerSettings
 
 # The share of the large-matrix rate that a whole compiled training step reaches on CPUs, for choosing a shape only.
 _EXPECTED_SHARE = 0.30
-# Tokens trained on per parameter: Hoffmann et al. 2022 (arXiv:2203.15556) found 20 for one epoch of large models.
-_TOKENS_PER_PARAMETER = 20
+# Tokens trained on per parameter inside the blocks. Hoffmann et al. 2022 (arXiv:2203.15556) found 20 for large models
+# with AdamW; small ones with Muon, in minutes, do best with fewer (docs/training.md).
+_TOKENS_PER_PARAMETER = 5
 # Compiling costs about half a minute and makes a step about 1.5 times as fast, so it pays after 90 seconds.
 _SECONDS_WHERE_COMPILING_PAYS = 90
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
@@ -209,9 +210,10 @@ def _choose_model(
         for depth in reversed(_DEPTHS):
             model = _shape_model(wanted, depth, vocab_size, context_length)
             tokens = _expected_tokens(wanted, device, model)
-            if tokens >= _TOKENS_PER_PARAMETER * count_parameters(model):
+            in_blocks = count_parameters(model) - vocab_size * model.d_model
+            if tokens >= _TOKENS_PER_PARAMETER * in_blocks:
                 break
-        reason = f"about {tokens / 1e6:.1f}M tokens fit in the time, {tokens / count_parameters(model):.0f} a parameter"
+        reason = f"about {tokens / 1e6:.1f}M tokens fit in the time, {tokens / in_blocks:.0f} a parameter of the blocks"
         choices.append(Choice(name="depth", value=str(depth), reason=reason))
     model = _shape_model(wanted, depth, vocab_size, context_length)
     shape = f"{depth} layers of {model.d_model}, {model.n_head} heads of {model.d_head}, d_ff {model.d_ff}"
@@ -246,8 +248,7 @@ def _expected_tokens(wanted: TrainingSettings, device: Device, model: ModelSetti
 
 
 def _choose_batch(tokens: float, context_length: int, train_tokens: int, world_size: int, choices: list[Choice]) -> int:
-    wanted_tokens = 2 ** round(math.log2(2 * math.sqrt(tokens)))
-    batch_tokens = min(65_536, max(2048, wanted_tokens))
+    batch_tokens = min(65_536, max(2048, 1 << round(math.log2(2 * math.sqrt(tokens)))))
     batch_size = max(1, batch_tokens // context_length)
     while batch_size > 1 and batch_size * context_length > train_tokens // 2:
         batch_size //= 2

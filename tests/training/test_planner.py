@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from prosa.device import Device
+from prosa.errors import ConfigError, OutOfMemory
+from prosa.model import count_parameters
+from prosa.training import TrainingSettings, plan_length, plan_shape, planner, predict_memory
+
+FAST = Device("cpu", "test", 2, torch.bfloat16, 1e12, "")
+SLOW = Device("cpu", "test", 2, torch.float32, 5e10, "")
+
+
+def shape_of(device=FAST, train_tokens=10_000_000, vocab_size=4096, **wanted):
+    return plan_shape(TrainingSettings(**wanted), device, vocab_size=vocab_size, train_tokens=train_tokens)
+
+
+def test_more_time_and_faster_machines_train_larger_models():
+    sizes = [count_parameters(shape_of(minutes=minutes).model) for minutes in (1, 5, 30, 240)]
+    assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+    assert count_parameters(shape_of(SLOW, minutes=30).model) < count_parameters(shape_of(FAST, minutes=30).model)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"minutes": 1, "steps": 10}, {"tokens": 1000, "steps": 10}])
+def test_the_length_is_given_exactly_once(wanted):
+    with pytest.raises(ConfigError, match="must be given once"):
+        shape_of(**wanted)
+
+
+def test_what_is_set_by_hand_stays():
+    shape = shape_of(minutes=5, depth=3, d_model=96, d_head=32, n_head=3, d_ff=128, context_length=64, batch_size=12)
+    model = shape.model
+    assert (model.n_layer, model.d_model, model.d_head, model.n_head, model.d_ff) == (3, 96, 32, 3, 128)
+    assert (model.context_length, shape.batch_size) == (64, 12)
+
+
+def test_every_derived_value_has_a_reason():
+    shape = shape_of(minutes=5)
+    _, more = plan_length(TrainingSettings(minutes=5), shape, step_seconds=0.2, seconds_spent=10)
+    names = {choice.name for choice in (*shape.choices, *more)}
+    assert names >= {"depth", "shape", "context_length", "batch_size", "micro_batch", "dropout", "compile", "steps"}
+    assert all(choice.reason for choice in (*shape.choices, *more))
+
+
+def test_steps_fill_the_minutes():
+    settings, _ = plan_length(TrainingSettings(minutes=5), shape_of(minutes=5), step_seconds=0.2, seconds_spent=30)
+    assert settings.steps * 0.2 == pytest.approx(0.98 * 270, rel=0.01)
+
+
+def test_the_three_phases_make_up_the_steps():
+    for steps in (1, 2, 7, 1000):
+        settings, _ = plan_length(
+            TrainingSettings(steps=steps), shape_of(steps=steps), step_seconds=0.2, seconds_spent=0
+        )
+        assert 1 <= settings.warmup_steps and settings.warmup_steps + settings.cooldown_steps <= steps
+
+
+def test_a_small_corpus_gets_dropout_and_a_small_batch():
+    assert shape_of(minutes=60, train_tokens=50_000).model.dropout > 0
+    assert shape_of(minutes=1, train_tokens=10**9).model.dropout == 0
+    shape = shape_of(minutes=5, train_tokens=5_000)
+    assert shape.batch_size * shape.model.context_length <= 5_000
+
+
+def test_short_runs_and_machines_without_a_compiler_stay_eager(monkeypatch):
+    assert not shape_of(minutes=0.5).is_compiled
+    monkeypatch.setattr(planner.shutil, "which", lambda name: None)
+    shape = shape_of(minutes=60)
+    assert not shape.is_compiled
+    assert [c.reason for c in shape.choices if c.name == "compile"] == ["no C++ compiler found"]
+
+
+def test_memory_makes_the_micro_batch_smaller_and_then_refuses(monkeypatch):
+    whole = shape_of(minutes=30)
+    monkeypatch.setattr(
+        planner, "available_memory_bytes", lambda: int(0.7 * predict_memory(whole.model, whole.micro_batch))
+    )
+    tight = shape_of(minutes=30)
+    assert tight.micro_batch < whole.micro_batch and tight.batch_size % tight.micro_batch == 0
+    monkeypatch.setattr(planner, "available_memory_bytes", lambda: 10**6)
+    with pytest.raises(OutOfMemory, match="GB are free"):
+        shape_of(minutes=30)
+
+
+@pytest.mark.parametrize("minutes", [1, 10, 100])
+def test_predicted_memory_grows_with_the_micro_batch(minutes):
+    model = shape_of(minutes=minutes).model
+    assert predict_memory(model, 1) < predict_memory(model, 2)
+
+
+def test_large_models_have_widths_that_can_be_quantised():
+    for minutes in (600, 3000, 30_000):
+        model = shape_of(minutes=minutes, train_tokens=10**10).model
+        if count_parameters(model) >= 50_000_000:
+            assert model.d_model % 256 == 0 and model.d_ff % 256 == 0
