@@ -1,0 +1,155 @@
+"""What every benchmark shares: timed processes, medians with their spread, and results that say where they come from.
+
+A benchmark hands in its numbers; `results/NAME.json` with command, machine, versions, commit and date goes out.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+REPO = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+DATA_HELP = "folder with the data sets that configs/*.toml call data/... (default: data)"
+_PACKAGES = ("prosa", "torch", "transformers", "tokenizers", "tiktoken", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several measurements of one thing."""
+
+    median: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that ended well: its wall time from start to exit, and what it wrote to stdout."""
+
+    seconds: float
+    stdout: str
+
+
+class BenchmarkFailed(Exception):
+    """A measured process ended with an error; the message ends with what it said."""
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, lowest and highest of at least one value."""
+    return Spread(statistics.median(values), min(values), max(values), tuple(values))
+
+
+def run_process(words: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Finished:
+    """Runs a program in the repository and times it; raises BenchmarkFailed if it fails."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        list(words), cwd=REPO, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise BenchmarkFailed(f"{shlex.join(words)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return Finished(seconds, done.stdout)
+
+
+def prosa_words(*words: str | Path) -> list[str]:
+    """The command line of a `prosa` verb in this Python."""
+    return [sys.executable, "-m", "prosa", *map(str, words)]
+
+
+def make_parser(name: str, description: str | None, *, needs_data: bool = False) -> argparse.ArgumentParser:
+    """The options that all benchmarks have: --results, --smoke, --seeds, and --data where texts are needed."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON of the results")
+    parser.add_argument("--seeds", type=int, default=3, help="how many runs, each with its own seed (default: 3)")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: does it run at all? measures nothing")
+    if needs_data:
+        parser.add_argument("--data", type=Path, default=REPO / "data", help=DATA_HELP)
+    return parser
+
+
+def write_result(name: str, result: Mapping[str, Any], *, command: str, folder: Path, is_smoke: bool) -> Path:
+    """`folder/NAME.json`; a smoke result is marked as such, so that no page ever shows it as a measurement."""
+    record = {
+        "benchmark": name,
+        "command": command,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": describe_commit(),
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "is_smoke": is_smoke,
+        "result": dict(result),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, default=_to_json) + "\n", encoding="utf-8")
+    say(f"wrote {path}")
+    return path
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory and system, without any name of the machine."""
+    import psutil
+
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": platform.system(),
+        "load_at_the_end": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Python and the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_commit() -> str:
+    """The commit of this checkout, with `+changes` when files differ from it, or `` where there is no git."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=REPO, capture_output=True, text=True)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "prosa", "configs"], cwd=REPO, check=False)
+    except OSError:
+        return ""
+    if commit.returncode:
+        return ""
+    return commit.stdout.strip() + ("+changes" if changed.returncode else "")
+
+
+def say(text: str) -> None:
+    """A line for whoever waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
