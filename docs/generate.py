@@ -40,7 +40,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "licence": "Kept with every document and shown in reports.",
     },
     "tokenizer": {
-        "vocab_size": "All tokens, 256 bytes and 4 control tokens included; 260: just these; 0: chosen from the corpus.",
+        "vocab_size": "All tokens, the 256 bytes and 4 control tokens included; 0: chosen from the corpus.",
         "sample_bytes": "Text that merges are learned from, drawn by the weights of the mixture.",
         "seed": "Draws the sample.",
     },
