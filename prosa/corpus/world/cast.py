@@ -8,10 +8,10 @@ from prosa.corpus.world.frames import Forms
 from prosa.corpus.world.knowledge import Fact, Knowledge, Person, Thing
 
 _MONTHS = {
-    "pt": ("janeiro", "fevereiro", "março", "abril", "maio", "junho", "julho", "agosto", "setembro", "outubro", "novembro",
-           "dezembro"),
-    "en": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-           "December"),
+    "pt": ("janeiro", "fevereiro", "março", "abril", "maio", "junho", "julho", "agosto", "setembro", "outubro",
+           "novembro", "dezembro"),
+    "en": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+           "November", "December"),
 }  # fmt: skip
 
 

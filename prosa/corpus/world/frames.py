@@ -69,16 +69,15 @@ class Grammar:
         tokens = _TOKEN.findall(frame)
         if "".join(tokens) != frame:
             raise ValueError(f"unbalanced braces in frame `{frame}`")
-        node, end = self._sequence(tokens, 0, nested=False)
-        if end != len(tokens):
-            raise ValueError(f"unbalanced brackets in frame `{frame}`")
-        return node
+        return self._sequence(tokens, 0, nested=False)[0]
 
     def _sequence(self, tokens: Sequence[str], start: int, *, nested: bool) -> tuple[Node, int]:
         nodes: list[str | Node] = []
         position = start
         while position < len(tokens) and not (nested and tokens[position] in "|]"):
             token = tokens[position]
+            if token in "|]":
+                raise ValueError(f"`{token}` outside of brackets in frame `{''.join(tokens)}`")
             if token == "[":
                 node, position = self._choice(tokens, position + 1)
                 nodes.append(node)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from prosa.corpus.world.chance import deal, pick, sample, shuffled
-from prosa.corpus.world.tables import names, table
 from prosa.corpus.world.settings import WorldSettings
+from prosa.corpus.world.tables import names, table
 from prosa.streams import python_stream
 
 RELATIONS = ("home", "trade", "pet", "dish", "treasure", "mother", "neighbour", "secret")

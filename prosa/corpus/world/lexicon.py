@@ -1,6 +1,7 @@
 """The frames and words of one language, read from its data files into a grammar."""
 
 from functools import cache
+from math import ceil
 
 from prosa.corpus.world import english, portuguese
 from prosa.corpus.world.frames import Forms, Grammar
@@ -13,13 +14,15 @@ _FORMS = {
 
 
 @cache
-def grammar(language: str) -> Grammar:
-    """All frames and words of one language; in a frame `¶` begins a paragraph and `¦` a line."""
+def grammar(language: str, richness: float = 1.0) -> Grammar:
+    """The frames of one language and that share of each list of words; `¶` begins a paragraph and `¦` a line."""
     words: dict[str, list[Forms]] = {}
     for header, lines in sections(f"{language}/words").items():
         name, kind = header.split()
         forms = _FORMS[language].get(kind)
-        words[name] = [forms(entry) if forms else {"": entry} for entry in entries(lines)]
+        kept = entries(lines)
+        kept = kept[: ceil(richness * len(kept))]
+        words[name] = [forms(entry) if forms else {"": entry} for entry in kept]
     frames: dict[str, list[str]] = {}
     for file in ("facts", "articles", "stories", "dialogues"):
         for name, lines in sections(f"{language}/{file}").items():

@@ -17,7 +17,7 @@ def plural(word: str) -> str:
         return _IRREGULAR_PLURALS[word][0]
     if "-" in word:
         first, rest = word.split("-", 1)
-        return f"{plural(first)}-{rest}" if re.match(r"d[aeo]", rest) else f"{plural(first)}-{plural(rest)}"
+        return f"{plural(first)}-{rest}" if re.match(r"d[aeo]s?-", rest) else f"{plural(first)}-{plural(rest)}"
     for ending, new in (("ão", "ões"), ("m", "ns"), ("ês", "eses"), ("ás", "ases"), ("il", "is"), ("el", "éis"),
                         ("ol", "óis"), ("al", "ais"), ("ul", "uis"), ("r", "res"), ("z", "zes")):  # fmt: skip
         if word.endswith(ending):
@@ -41,16 +41,15 @@ def noun_forms(entry: str) -> dict[str, str]:
     a, s = ("a" if gender == "f" else "o"), ("s" if many else "")
     crase = f"à{s}" if gender == "f" else f"ao{s}"
     um = {"o": "um", "a": "uma", "os": "uns", "as": "umas"}[article]
-    forms = {
+    return {
         "": noun, "g": gender, "o": f"{article} {noun}", "um": f"{um} {noun}", "do": f"d{article} {noun}",
         "no": f"n{article} {noun}", "ao": f"{crase} {noun}", "pelo": f"pel{article} {noun}",
         "num": f"n{um} {noun}", "dum": f"de {um} {noun}", "ele": f"el{'e' if a == 'o' else 'a'}{s}",
         "dele": f"del{'e' if a == 'o' else 'a'}{s}", "esse": f"ess{'e' if a == 'o' else 'a'}{s} {noun}",
         "aquele": f"aquel{'e' if a == 'o' else 'a'}{s} {noun}", "lo": article,
         "pl": plurals, "os": f"{a}s {plurals}", "dos": f"d{a}s {plurals}", "nos": f"n{a}s {plurals}",
- "uns": f"{'uns' if a == 'o' else 'umas'} {plurals}",
+        "uns": f"{'uns' if a == 'o' else 'umas'} {plurals}",
     }  # fmt: skip
-    return forms
 
 
 def adjective_forms(word: str) -> dict[str, str]:
@@ -111,8 +110,8 @@ def verb_forms(entry: str) -> dict[str, str]:
     return forms | {"": forms["inf"]}
 
 
-_ONES = ("zero", "um", "dois", "três", "quatro", "cinco", "seis", "sete", "oito", "nove", "dez", "onze", "doze", "treze",
-         "catorze", "quinze", "dezesseis", "dezessete", "dezoito", "dezenove")  # fmt: skip
+_ONES = ("zero", "um", "dois", "três", "quatro", "cinco", "seis", "sete", "oito", "nove", "dez", "onze", "doze",
+         "treze", "catorze", "quinze", "dezesseis", "dezessete", "dezoito", "dezenove")  # fmt: skip
 _TENS = ("", "", "vinte", "trinta", "quarenta", "cinquenta", "sessenta", "setenta", "oitenta", "noventa")
 
 

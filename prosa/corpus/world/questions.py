@@ -7,8 +7,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Literal
 
+from prosa.corpus.world import portuguese
 from prosa.corpus.world.cast import Cast, answer_forms
 from prosa.corpus.world.chance import pick, sample
 from prosa.corpus.world.frames import Forms, Grammar, Scene, capitalised
@@ -53,14 +55,13 @@ def build_clozes(knowledge: Knowledge, cast: Cast, grammar: Grammar, seed: int) 
     for index, fact in enumerate(knowledge.facts):
         rng = python_stream(seed, f"world cloze {cast.language}", index)
         for section, is_seen in ((fact.relation, True), (f"{fact.relation}.held_out", False)):
-            frames = _ending_in_answer(grammar.sources[section], fact.relation)
+            frames = ending_in_answer(grammar.sources[section], fact.relation)
             prompt_frame, form = pick(rng, frames)
             subject = _subject(fact, cast, pick(rng, ("full", "short")))
             prompt = capitalised(grammar.compile(prompt_frame)(Scene(rng, {"p": subject})))
-            candidates = _candidates(fact, knowledge, cast)
             gender = subject["g"]
             answer = answer_forms(fact, fact.object, gender, cast)[form]
-            wrong = {answer_forms(fact, id, gender, cast)[form] for id in candidates} - {answer}
+            wrong = {answer_forms(fact, id, gender, cast)[form] for id in candidates(fact, knowledge)} - {answer}
             distractors = sample(rng, sorted(wrong), N_DISTRACTORS)
             clozes.append(Cloze(prompt, answer, tuple(distractors), fact, cast.language, is_seen))
     return clozes
@@ -75,43 +76,57 @@ def build_questions(knowledge: Knowledge, cast: Cast, grammar: Grammar, seed: in
         subject = _subject(fact, cast, "full")
         prompt = capitalised(grammar.write(f"{fact.relation}.ask{suffix}", Scene(rng, {"p": subject})))
         gender = subject["g"]
-        gold = _accepted(answer_forms(fact, fact.object, gender, cast), fact)
-        wrong = (_accepted(answer_forms(fact, id, gender, cast), fact) for id in _candidates(fact, knowledge, cast))
+        gold = _accepted(fact, fact.object, gender, cast)
+        wrong = (_accepted(fact, id, gender, cast) for id in candidates(fact, knowledge))
         others = sorted({name for accepted in wrong for name in accepted} - set(gold))
         questions.append(Question(prompt, gold, tuple(others), fact, cast.language))
     return questions
 
 
 def build_unknown_questions(cast: Cast, grammar: Grammar, n: int, seed: int) -> list[Question]:
-    """Questions phrased like real ones about strangers, of whom nothing is known."""
+    """Questions phrased like real ones about strangers, and one in five about places that are nowhere."""
     questions = []
     for index in range(n):
         rng = python_stream(seed, f"world unknown {cast.language}", index)
-        relation = pick(rng, ("home", "trade", "pet", "dish", "treasure", "mother"))
-        gender = pick(rng, "fm")
-        name = f"{pick(rng, names(f'stranger_{gender}'))} {pick(rng, names('stranger_surname'))}"
-        known = next(portrait.full for portrait in cast.portraits.values() if portrait.full["g"] == gender)
-        forms = {
-            **known,
-            "": name,
-            "full": name,
-            "s": name,
-            "de": f"de {name}" if cast.language == "pt" else f"{name}'s",
-        }
+        if rng.random() < 0.2:
+            relation, forms = "neighbour", _nowhere(rng, cast.language)
+        else:
+            relation, forms = pick(rng, ("home", "trade", "pet", "dish", "treasure", "mother")), _stranger(rng, cast)
         prompt = capitalised(grammar.write(f"{relation}.ask", Scene(rng, {"p": forms})))
         questions.append(Question(prompt, (), (), None, cast.language))
     return questions
 
 
+def _stranger(rng: Random, cast: Cast) -> Forms:
+    """Forms of somebody who is in no town: those of a neighbour of the same gender under another name."""
+    gender = pick(rng, "fm")
+    name = f"{pick(rng, names(f'stranger_{gender}'))} {pick(rng, names('stranger_surname'))}"
+    model = next(iter(cast.portraits.values())).full
+    pronouns = {"f": {"his": "her", "him": "her", "he": "she"}, "m": {"his": "his", "him": "him", "he": "he"}}[gender]
+    owner = f"de {name}" if cast.language == "pt" else f"{name}'s"
+    return {**model, **pronouns, "g": gender, "": name, "full": name, "s": name, "de": owner}
+
+
+def _nowhere(rng: Random, language: str) -> Forms:
+    row = pick(rng, table("homes"))
+    name = pick(rng, names("stranger_surname"))
+    if language == "pt":
+        return portuguese.noun_forms(row["pt"].format(pt=name))
+    return {"": row["en"].format(en=name), "the": row["en"].format(en=name), "g": "n"}
+
+
 def judge(question: Question, answer_text: str) -> Literal["correct", "wrong", "abstained"]:
     """Correct: a gold name stands in the answer and no other of its type; else abstained if it says so; else wrong."""
     text = _plain(answer_text)
-    right = any(_says(text, name) for name in question.gold)
-    for name in question.gold:
-        text = text.replace(f" {_plain(name).strip()} ", " ")
-    if right and not any(_says(text, name) for name in question.others):
-        return "correct"
-    if not right and any(_says(text, row["phrase"]) for row in table("abstentions")):
+    said = set()
+    # The longest names first, so that "billy goat" is not taken for "goat".
+    for name in sorted({*question.gold, *question.others}, key=len, reverse=True):
+        if _plain(name) in text:
+            said.add(name)
+            text = text.replace(_plain(name), " ")
+    if said:
+        return "correct" if said <= set(question.gold) else "wrong"
+    if any(_plain(row["phrase"]) in text for row in table("abstentions")):
         return "abstained"
     return "wrong"
 
@@ -122,12 +137,10 @@ def _plain(text: str) -> str:
     return f" {' '.join(re.findall(r'[a-z0-9]+', bare))} "
 
 
-def _says(plain_text: str, name: str) -> bool:
-    return _plain(name) in plain_text
-
-
-def _accepted(forms: Forms, fact: Fact) -> tuple[str, ...]:
-    return (forms[""],)
+def _accepted(fact: Fact, candidate: str, gender: str, cast: Cast) -> tuple[str, ...]:
+    """Names of `candidate`, the fitting one first; a trade may be named in either gender."""
+    fitting, other = (answer_forms(fact, candidate, g, cast)[""] for g in (gender, "m" if gender == "f" else "f"))
+    return (fitting,) if other == fitting else (fitting, other)
 
 
 def _subject(fact: Fact, cast: Cast, mention: str) -> Forms:
@@ -137,7 +150,7 @@ def _subject(fact: Fact, cast: Cast, mention: str) -> Forms:
     return portrait.full if mention == "full" else portrait.short
 
 
-def _candidates(fact: Fact, knowledge: Knowledge, cast: Cast) -> Sequence[str]:
+def candidates(fact: Fact, knowledge: Knowledge) -> Sequence[str]:
     """Ids of everything that could stand in the place of the answer."""
     if fact.relation == "mother":
         return [person.id for person in knowledge.people if person.gender == "f" and person.id != fact.subject]
@@ -157,7 +170,7 @@ def _candidates(fact: Fact, knowledge: Knowledge, cast: Cast) -> Sequence[str]:
     return [thing.id for thing in things[fact.relation]]
 
 
-def _ending_in_answer(frames: Sequence[str], relation: str) -> list[tuple[str, str]]:
+def ending_in_answer(frames: Sequence[str], relation: str) -> list[tuple[str, str]]:
     """(frame before the answer, form of the answer) of the frames that end with it."""
     found = []
     for frame in frames:

@@ -4,7 +4,7 @@ import difflib
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from prosa.config import Settings, resolve_settings
 from prosa.errors import ConfigError
@@ -13,7 +13,11 @@ Language = Literal["pt", "en"]
 
 
 class WorldSettings(Settings):
-    """A town and how much is written about it; the four kinds are shares of the text in bytes (any scale)."""
+    """A town and how much is written about it.
+
+    `richness` is the share of each list of words in use: less makes a smaller language, easier for a small model.
+    The four kinds are shares of the text in bytes, on any scale.
+    """
 
     seed: int = Field(0, ge=0)
     n_people: int = Field(150, ge=4, le=150)
@@ -26,6 +30,7 @@ class WorldSettings(Settings):
     n_relations: int = Field(8, ge=1, le=8)
     languages: tuple[Language, ...] = ("pt", "en")
     size_bytes: int = Field(16_000_000, ge=1)
+    richness: float = Field(1.0, gt=0, le=1)
     book: float = Field(0.40, ge=0)
     article: float = Field(0.30, ge=0)
     conversation: float = Field(0.20, ge=0)
@@ -38,6 +43,12 @@ class WorldSettings(Settings):
             raise ValueError("name each language once, at least one of pt, en")
         return value
 
+    @model_validator(mode="after")
+    def _check_kinds(self) -> "WorldSettings":
+        if not self.book + self.article + self.conversation + self.code:
+            raise ValueError("at least one kind of text needs a share above zero")
+        return self
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -49,6 +60,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "n_dishes": 16,
         "n_objects": 16,
         "n_events": 6,
+        "richness": 0.4,
         "size_bytes": 4_000_000,
     },
 }

@@ -18,7 +18,7 @@ from prosa.streams import python_stream
 LICENCE = "CC0-1.0"
 _KINDS = ("book", "article", "conversation", "code")
 # Measured mean bytes of a document of each kind: turns shares of bytes into chances of a document.
-_MEAN_BYTES = {"book": 1500.0, "article": 800.0, "conversation": 700.0, "code": 900.0}
+_MEAN_BYTES = {"book": 1175.0, "article": 480.0, "conversation": 810.0, "code": 660.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,14 @@ class World:
 
     @cached_property
     def _writers(self) -> dict[str, Writer]:
-        return {name: Writer(self.knowledge, cast, grammar(name)) for name, cast in self._casts.items()}
+        return {
+            name: Writer(self.knowledge, cast, grammar(name, self.settings.richness))
+            for name, cast in self._casts.items()
+        }
+
+    def cast(self, language: str) -> Cast:
+        """The forms of all names in one of the town's languages, for those who write frames of their own."""
+        return self._casts[language]
 
     def document(self, i: int) -> WorldDocument:
         """Document `i`, a pure function of the settings and `i`."""

@@ -54,9 +54,9 @@ class Writer:
     def dialogue(self, rng: Random) -> str:
         """Two speakers, a line each: greeting, questions with true answers, small talk, goodbye."""
         q, r = sample(rng, self.knowledge.people, 2)
-        asker = pick(rng, ("visitor", "young", "neighbour", "neighbour"))
+        asker = pick(rng, ("visitor", "young", "friend", "friend"))
         known = self.cast.portraits
-        v = known[r.id].short if asker == "neighbour" else pick(rng, self.grammar.words[asker])
+        v = known[r.id].short if asker == "friend" else pick(rng, self.grammar.words[asker])
         scene = Scene(rng, {"q": known[q.id].short, "v": v})
         scene.cast["l"] = self.cast.forms[pick(rng, self._publics).id]
         scene.cast["e"] = self.cast.forms[pick(rng, self.knowledge.events).id]
@@ -68,7 +68,7 @@ class Writer:
             lines += self._exchange(scene, q, r, subject)
             chance = rng.random()
             if chance < 0.4:
-                talk = "react" if chance < 0.15 else "neighbour.smalltalk" if asker == "neighbour" else "smalltalk"
+                talk = "react" if chance < 0.15 else "friend.smalltalk" if asker == "friend" else "smalltalk"
                 lines += self.grammar.write(talk, scene).split("\n")
         lines += self.grammar.write(f"{asker}.goodbye", scene).split("\n")
         speakers = (v[""], q.given)
@@ -96,9 +96,11 @@ class Writer:
 
     def _strangers(self, rng: Random) -> list[Person]:
         """Three people of whom no two are parent and child, siblings or a couple."""
-        people = shuffled(rng, self.knowledge.people) if len(self.knowledge.people) < 12 else [
-            pick(rng, self.knowledge.people) for _ in range(12)
-        ]
+        people = (
+            shuffled(rng, self.knowledge.people)
+            if len(self.knowledge.people) < 12
+            else [pick(rng, self.knowledge.people) for _ in range(12)]
+        )
         families = {person.surname: person for person in people}
         return [*families.values(), *people][:3]
 
