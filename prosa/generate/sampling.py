@@ -178,6 +178,6 @@ def draw(scores: Float[Tensor, "B V"], uniforms: Float[Tensor, " B"]) -> Int[Ten
         raise ModelFileRefused(
             "the model's logits are not finite", hint="its weights are damaged or its training diverged"
         )
-    # Just under 1, lest rounding reach past the last token that has any probability.
-    thresholds = uniforms[:, None].clamp(max=1 - 2**-40) * total
+    # A uniform below 1 stays below the total when multiplied with it, even rounded, so a token is always found.
+    thresholds = uniforms[:, None].double() * total
     return torch.searchsorted(cumulative, thresholds, right=True)[:, 0]

@@ -94,6 +94,9 @@ def test_tokens_are_drawn_in_proportion_to_their_probability() -> None:
 def test_the_ends_of_the_unit_interval_draw_tokens_that_have_probability() -> None:
     scores = torch.tensor([[-torch.inf, 0.3, 0.1, -torch.inf]] * 3)
     assert draw(scores, torch.tensor([0.0, 1 - 2**-53, 0.5], dtype=torch.float64)).tolist() == [1, 2, 1]
+    many = random_logits(2000, 50)
+    many[:, 40:] = -torch.inf
+    assert draw(many, torch.full((2000,), 1 - 2**-53, dtype=torch.float64)).max() < 40
 
 
 def test_temperature_is_a_power_of_the_probabilities() -> None:
