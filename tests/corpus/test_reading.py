@@ -182,3 +182,14 @@ def test_generated_code_is_skipped_unless_asked_for(tmp_path: Path) -> None:
     assert [document.origin for document in documents] == ["c.py"]
     assert report.skipped.counts == {"generated file": 2}
     assert len(read(tmp_path, keeps_ignored=True)[0]) == 3
+
+
+def test_deep_nesting_is_no_trap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SMALL_FILE_BYTES", 0)
+    for depth in (900, 50_000):
+        (tmp_path / f"{depth}.json").write_text(
+            f'[{{"text": "um", "x": {"[" * depth}{"]" * depth}}}]', encoding="utf-8"
+        )
+        (tmp_path / f"{depth}.jsonl").write_text(f'{{"text": "um", "x": {"[" * depth}{"]" * depth}}}', encoding="utf-8")
+    documents, report = read(tmp_path)
+    assert len(documents) + report.rejected.counts.get("malformed JSON", 0) == 4 and len(documents) <= 2

@@ -15,7 +15,15 @@ from prosa.errors import ConfigError, DataError
 
 
 def test_names_come_from_paths_and_are_distinct() -> None:
-    paths = ["data/Meus Livros/", "x/books.jsonl.gz", "y/books.txt", "python:", "world:small", "hf:owner/name:cfg"]
+    paths = [
+        "data/Meus Livros/",
+        "x/books.jsonl.gz",
+        "y/books.txt",
+        "python:",
+        "world:small",
+        "hf:owner/name:cfg",
+        "Books",
+    ]
     named = name_sources([*(SourceSettings(path=path) for path in paths), SourceSettings(path="z", name="books")])
     assert [source.name for source in named] == [
         "Meus-Livros",
@@ -24,6 +32,7 @@ def test_names_come_from_paths_and_are_distinct() -> None:
         "python",
         "world",
         "name",
+        "Books-4",
         "books",
     ]
 

@@ -66,10 +66,29 @@ def test_order_is_fixed_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is the oracle")
 @pytest.mark.parametrize("below", [".", "src"])
 def test_git_itself_ignores_the_same_files(tmp_path: Path, below: str) -> None:
-    write(tmp_path, "a.txt", "b.log.txt", "keep.log.txt", "src/x.py", "src/gen/y.py", "src/gen/z.txt", "src/q.txt")
-    write(tmp_path, "docs/a.txt", "docs/deep/a.txt", "docs/deep/b.txt", "other/x/y/c.txt", "src/tmp/t.txt", "end/t.txt")
+    write(
+        tmp_path,
+        "a.txt",
+        "b.log.txt",
+        "keep.log.txt",
+        "src/x.py",
+        "src/gen/y.py",
+        "src/gen/z.txt",
+        "src/q.txt",
+        "src/in.log.txt",
+    )
+    write(
+        tmp_path,
+        "src/in.log.txt",
+        "docs/a.txt",
+        "docs/deep/a.txt",
+        "docs/deep/b.txt",
+        "other/x/y/c.txt",
+        "src/tmp/t.txt",
+        "end/t.txt",
+    )
     (tmp_path / ".gitignore").write_text("*.log.txt\n!keep.log.txt\n/docs/a.txt\ntmp/\n**/y/*.txt\n# no\n\n", "utf-8")
-    (tmp_path / "src" / ".gitignore").write_text("gen/*\n!gen/z.txt\n/q.txt\n", "utf-8")
+    (tmp_path / "src" / ".gitignore").write_text("gen/*\n!gen/z.txt\n/q.txt\n!in.log.txt\n", "utf-8")
     (tmp_path / "docs" / ".gitignore").write_text("b.txt\n!deep/b.txt\n", "utf-8")
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     root = tmp_path / below
