@@ -46,7 +46,7 @@ class EvaluateSettings(Settings):
     context_length: int = Field(default=0, ge=0)
     batch_tokens: int = Field(default=4096, ge=1)
     compares_xz: bool = True
-    cloze_items: int = Field(default=500, ge=0)
+    cloze_items: int = Field(default=400, ge=0)
     memorisation_texts: int = Field(default=32, ge=0, le=64)
     memorisation_text_tokens: int = Field(default=256, ge=1)
     memorisation_windows: int = Field(default=2000, ge=1)

@@ -14,9 +14,7 @@ _PORTUGUESE = {
     "an estimate on a sample of the tokens": "estimativa sobre uma amostra dos tokens",
     "bits per byte": "bits por byte",
     "95% interval": "intervalo de 95%",
-    "nats per token": "nats por token",
     "documents": "documentos",
-    "bytes": "bytes",
     "all": "tudo",
     "World facts: is the true answer the likeliest?": "Fatos do mundo: a resposta certa é a mais provável?",
     "right": "acertos",
@@ -33,10 +31,11 @@ _PORTUGUESE = {
     "for example from": "por exemplo, de",
     "difference": "diferença",
     "p-value": "valor p",
-    "pairs": "pares",
     "better in": "melhor em",
+    "of": "de",
+    "to": "a",
     "blocks": "blocos",
-    "world facts (more is better)": "fatos do mundo (quanto mais, melhor)",
+    "world facts": "fatos do mundo",
     "unknown": "desconhecido",
     "book": "livro",
     "article": "artigo",
@@ -82,37 +81,37 @@ def comparison_table(
     """Two models, called `first` and `second`, side by side; the difference is the second minus the first."""
     values = comparison.to_json() if isinstance(comparison, ModelComparison) else comparison
     say = _speaker(language)
-    better = [f"{name} {say('better in')}" for name in (first, second)]
-    columns = [first, second, "difference", "95% interval", "p-value", *better]
-    table = _table("", ["", *columns, "pairs"], language)
-    rows = [("bits per byte", values["bits"])]
+    measured = [("bits per byte", values["bits"])]
     if len(values["bits_by_language"]) > 1:
-        rows += [(_LABELS.get(name, name), one) for name, one in values["bits_by_language"].items()]
-    for label, one in rows:
-        table.add_row(say(label), *_comparison_cells(one, lambda value: _number(value, 4, language), language))
-    if values["cloze"]:
-        cells = _comparison_cells(values["cloze"], lambda value: _percent(value, language), language)
-        table.add_row(say("world facts (more is better)"), *cells)
+        measured += [(_LABELS.get(name, name), one) for name, one in values["bits_by_language"].items()]
+    measured += [("world facts", values["cloze"])] if values["cloze"] else []
+    labels = [first, second, "difference", "95% interval", "p-value"]
+    labels += [f"{name} {say('better in')}" for name in (first, second)]
+    table = _table("", ["", *(label for label, _ in measured)], language)
+    columns = [_comparison_cells(one, label == "world facts", language) for label, one in measured]
+    for label, *cells in zip([*labels, "of"], *columns, strict=True):
+        table.add_row(label if label in (first, second) else say(label), *cells)
     return table
 
 
 def _bits_table(bits: Mapping[str, Any], xz: Mapping[str, Any] | None, language: Language) -> "Table":
     say = _speaker(language)
-    columns = ["bits per byte", "95% interval", *(["xz -9e"] if xz else []), "nats per token", "documents", "bytes"]
-    table = _table("Bits per byte (less is better)", ["", *columns], language)
+    columns = ["", "bits/ byte", "95% interval", *(["xz\u00a0-9e"] if xz else []), "nats/ token", "documents", "MB"]
+    table = _table("Bits per byte (less is better)", columns, language)
     if not bits["is_whole"]:
         table.caption = say("an estimate on a sample of the tokens")
     xz_of = {("", "all"): xz["total"], **{("by_source", k): v for k, v in xz["by_source"].items()}} if xz else {}
-    for group, label, score in _rows(bits, ("by_kind", "by_language", "by_source")):
+    for group, label, score, is_last in _rows(bits, ("by_kind", "by_language", "by_source")):
         compressed = xz_of.get((group, label))
         table.add_row(
             label if group == "by_source" else say(_LABELS.get(label, label)),
-            _number(score["bits_per_byte"], 4, language),
-            _interval(score["interval"], lambda value: _number(value, 4, language)),
-            *([] if not xz else ["" if compressed is None else _number(compressed, 4, language)]),
-            _number(score["nats_per_token"], 4, language),
+            _number(score["bits_per_byte"], 3, language),
+            _interval(score["interval"], lambda value: _number(value, 3, language)),
+            *([] if not xz else ["" if compressed is None else _number(compressed, 3, language)]),
+            _number(score["nats_per_token"], 3, language),
             _number(score["n_documents"], 0, language),
-            _number(score["n_bytes"], 0, language),
+            _number(score["n_bytes"] / 1e6, 2, language),
+            end_section=is_last,
         )
     return table
 
@@ -124,13 +123,14 @@ def _cloze_table(cloze: Mapping[str, Any], language: Language) -> "Table":
     if cloze["n_skipped"]:
         left_out = say("items left out, longer than the model's context")
         table.caption = f"{_number(cloze['n_skipped'], 0, language)} {left_out}"
-    for _, label, accuracy in _rows(cloze, ("by_language", "by_phrasing", "by_relation")):
+    for _, label, accuracy, is_last in _rows(cloze, ("by_language", "by_phrasing", "by_relation")):
         table.add_row(
             say(_LABELS.get(label, label)),
             _percent(accuracy["accuracy"], language),
             _interval(accuracy["interval"], lambda value: _percent(value, language)),
             _percent(accuracy["chance"], language),
             _number(accuracy["n"], 0, language),
+            end_section=is_last,
         )
     return table
 
@@ -154,36 +154,53 @@ def _memorisation_table(memorisation: Mapping[str, Any], language: Language) -> 
     return table
 
 
-def _rows(values: Mapping[str, Any], groups: tuple[str, ...]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """(group, label, what was measured): the total, then every group that divides it."""
+def _rows(values: Mapping[str, Any], groups: tuple[str, ...]) -> list[tuple[str, str, Mapping[str, Any], bool]]:
+    """(group, label, what was measured, ends its group): the total, then every group that divides it."""
     divided = [
-        (group, label, one) for group in groups if len(values[group]) > 1 for label, one in values[group].items()
+        (group, label, one, number == len(values[group]))
+        for group in groups
+        if len(values[group]) > 1
+        for number, (label, one) in enumerate(values[group].items(), start=1)
     ]
-    return [("", "all", values["total"]), *divided]
+    return [("", "all", values["total"], True), *divided]
 
 
-def _comparison_cells(one: Mapping[str, Any], show: Callable[[float], str], language: Language) -> list[str]:
-    say = _speaker(language)
-    p_value = one["p_value"]
+def _comparison_cells(one: Mapping[str, Any], is_share: bool, language: Language) -> list[str]:
+    def show(value: float) -> str:
+        return _percent(value, language) if is_share else _number(value, 4, language)
+
+    def signed(value: float) -> str:
+        return ("+" if value > 0 else "") + show(value)
+
+    say, p_value = _speaker(language), one["p_value"]
     return [
         show(one["a"]),
         show(one["b"]),
-        ("+" if one["difference"] > 0 else "") + show(one["difference"]),
-        _interval(one["interval"], show),
+        signed(one["difference"]),
+        f"{signed(one['interval']['low'])} {say('to')}\n{signed(one['interval']['high'])}",
         _number(p_value, 4, language) if p_value >= 0.0001 else f"< {_number(0.0001, 4, language)}",
         _number(one["n_better_a"], 0, language),
         _number(one["n_better_b"], 0, language),
-        f"{_number(one['n'], 0, language)} {say(one['pairs'])}",
+        f"{_number(one['n'], 0, language)}\n{say(one['pairs'])}",
     ]
 
 
 def _table(title: str, columns: list[str], language: Language) -> "Table":
+    from rich.box import SIMPLE
     from rich.table import Table
 
     say = _speaker(language)
-    table = Table(title=say(title) if title else None, title_justify="left", caption_justify="left")
+    table = Table(title=say(title) or None, title_justify="left", caption_justify="left", box=SIMPLE)
     for number, column in enumerate(columns):
-        table.add_column(say(column) if column in _PORTUGUESE else column, justify="right" if number else "left")
+        # Numbers are never cut: where room is short, heads break after a word and labels fold.
+        head = say(column).replace(" ", "\n", 1)
+        table.add_column(
+            head,
+            justify="right" if number else "left",
+            no_wrap=number > 0,
+            overflow="fold",
+            min_width=0 if number else 12,
+        )
     return table
 
 
@@ -202,4 +219,4 @@ def _percent(share: float, language: Language) -> str:
 
 
 def _interval(interval: Mapping[str, float], show: Callable[[float], str]) -> str:
-    return f"{show(interval['low'])} – {show(interval['high'])}"
+    return f"{show(interval['low'])}–{show(interval['high'])}"

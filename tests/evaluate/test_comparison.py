@@ -28,6 +28,7 @@ def test_a_model_does_not_differ_from_itself(tokenizer, make_model) -> None:
     assert comparison.a == pytest.approx(a.total.bits_per_byte)
     assert comparison.b == pytest.approx(b.total.bits_per_byte)
     assert comparison.difference == pytest.approx(0, abs=1e-6)
+    assert comparison.interval.high - comparison.interval.low < 1e-6
     same = compare_bits(a, a)
     assert (same.difference, same.p_value, same.n_better_a, same.n_better_b) == (0, 1, 0, 0)
 

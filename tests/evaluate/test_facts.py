@@ -62,7 +62,7 @@ def test_equals_one_pass_per_answer(tokenizer, make_model) -> None:
 
 
 class Pairs:
-    """Bytes, but for "e " and "e a", which are one token each and so span the border between prompt and answer."""
+    """Bytes, but for "e a", which is one token and so spans the border between a prompt and some answers."""
 
     end_of_text_id, vocab_size = 258, 260
 
@@ -70,16 +70,11 @@ class Pairs:
         return [self._encode(text.encode()) for text in texts]
 
     def _encode(self, text: bytes) -> list[int]:
-        ids = []
-        while text:
-            piece = next((p for p in (b"e a", b"e ") if text.startswith(p)), text[:1])
-            ids.append({b"e a": 257, b"e ": 256}.get(piece, piece[0]))
-            text = text[len(piece) :]
-        return ids
+        return list(text.replace(b"e a", b"\xff")) if text else []
 
 
-class Recorder:
-    """Says how many tokens of each passage were scored; likes token 257."""
+class Fond:
+    """A model that likes the token "e a" and finds all others equally probable."""
 
     def __init__(self) -> None:
         self.settings = SimpleNamespace(vocab_size=260, context_length=32)
@@ -96,19 +91,19 @@ class Recorder:
 
     def unembed(self, hidden: Tensor) -> Tensor:
         logits = torch.zeros(*hidden.shape[:-1], 260)
-        logits[..., 257] = 5.0
+        logits[..., 255] = 5.0
         return logits
 
 
 def test_all_answers_are_scored_from_the_same_place() -> None:
-    # "the" + " a" ends in one token "e a"; "the" + " bc" ends in "e ", "b", "c". Scored: "e..." and what follows.
-    report = cloze(Recorder(), Pairs(), [Item("the", "a", ("bc",))])
+    # "the a" is t, h, "e a"; "the bc" is t, h, e, space, b, c: scored are one token and four.
+    report = cloze(Fond(), Pairs(), [Item("the", "a", ("bc",))])
     z = np.log(259 + np.exp(5))
-    assert report.margins[0] == pytest.approx((5 - z) - 3 * -z)
+    assert report.margins[0] == pytest.approx((5 - z) - 4 * -z)
 
 
 def test_a_tie_is_wrong() -> None:
-    report = cloze(Recorder(), Pairs(), [Item("x", "b", ("c", "d")), Item("x", "b", ("cc", "d"))])
+    report = cloze(Fond(), Pairs(), [Item("x", "b", ("c", "d")), Item("x", "b", ("cc", "d"))])
     assert report.total.accuracy == 0
     assert report.margins == pytest.approx([0, 0])
 
