@@ -252,7 +252,9 @@ def _plain(value: Any) -> str:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    """A line of a table; a `<` outside code would be read as HTML."""
+    shown = (re.sub(r"(`[^`]*`)|<", lambda found: found[1] or "&lt;", " ".join(cell.split())) for cell in cells)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in shown) + " |"
 
 
 # Rooms
