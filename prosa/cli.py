@@ -169,8 +169,12 @@ def generate(
     top_p: float = 0.95,
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
+    frequency_penalty: float = 0.0,
+    presence_penalty: float = 0.0,
+    logit_bias: Annotated[list[str] | None, typer.Option(help="ID=BIAS, added to a token's logit; may repeat.")] = None,
+    when_full: Annotated[str, typer.Option(help="When the context is full: slide or stop.")] = "slide",
     seed: int | None = None,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be given again.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may repeat.")] = None,
     n: Annotated[int, typer.Option("-n", help="How many samples.")] = 1,
     explain: Annotated[bool, typer.Option(help="Show every step's ten likeliest tokens.")] = False,
     as_json: AsJson = False,
@@ -187,6 +191,10 @@ def generate(
         "top_p": top_p,
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
+        "frequency_penalty": frequency_penalty,
+        "presence_penalty": presence_penalty,
+        "logit_bias": dict(_parse_bias(word) for word in logit_bias or ()),
+        "when_full": when_full,
         "seed": seed,
         "stop": tuple(stop or ()),
     }
@@ -270,6 +278,14 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         for name, value in facts.items():
             typer.echo(f"{name:>14}  {value}")
+
+
+def _parse_bias(word: str) -> tuple[int, float]:
+    id, _, bias = word.partition("=")
+    try:
+        return int(id), float(bias)
+    except ValueError:
+        raise ConfigError(f"`{word}` is not of the form ID=BIAS", hint="for example `--logit-bias 17=-5`") from None
 
 
 def print_json(value: Any) -> None:

@@ -132,7 +132,10 @@ def test_generate_json_n_and_explain(call, run):
     assert code == 0 and "%" in out
 
 
-@pytest.mark.parametrize("option", [("-t", "nan"), ("--top-p", "2"), ("-m", "0"), ("--min-p", "-1"), ("--top-k", "-5")])
+@pytest.mark.parametrize(
+    "option",
+    [("-t", "nan"), ("--top-p", "2"), ("-m", "0"), ("--min-p", "-1"), ("--top-k", "-5"), ("--logit-bias", "x")],
+)
 def test_sampling_numbers_out_of_range(call, run, option):
     code, _, err = call("generate", run, "Era", *option)
     assert code == 2 and "hint:" in err
