@@ -99,7 +99,9 @@ OPTIONS = {
     "--top-k": "Choose among this many likeliest tokens; 0: all.",
     "--top-p": "Choose among the likeliest tokens that together have this probability.",
     "--min-p": "Leave out tokens less likely than this share of the likeliest.",
-    "--repetition-penalty": "Above 1 discourages tokens that already stand in the text.",
+    "--repetition-penalty": "Above 1 discourages tokens that already stand in the prompt or the text.",
+    "--frequency-penalty": "Discourages a token by this much for each time it was written.",
+    "--presence-penalty": "Discourages a token by this much once it was written.",
     "--seed": "The same seed writes the same text.",
 }
 
@@ -153,7 +155,9 @@ def _option_row(param: Any) -> str:
         return _row(f"`{param.name.upper()}`", "required" if param.required else "", param.help)
     spelling = ", ".join(f"`{word}`" for word in sorted(param.opts, key=len))
     default = param.default if isinstance(param.default, int | float) and param.default is not False else None
-    return _row(spelling, "" if default is None else f"`{default}`", param.help or OPTIONS[param.opts[0]])
+    return _row(
+        spelling, "" if default is None else f"`{default}`", param.help or _meaning(OPTIONS, param.opts[0], "OPTIONS")
+    )
 
 
 def exit_codes(page: Path) -> str:
@@ -198,7 +202,7 @@ def _section_pages(cls: type[Settings], schema: dict[str, Any], defs: dict[str, 
             if name in schema.get("required", ())
             else _show_value(cls.model_fields[name].get_default(call_default_factory=True))
         )
-        meaning = said.get(name) or MEANINGS[path][name]
+        meaning = said.get(name) or _meaning(MEANINGS.get(path, {}), name, f"MEANINGS[{path!r}]")
         rows.append(_row(f"`{name}`", _show_type(field), default, meaning))
     title = "Of the whole life" if not path else f"`[{path}]`" if path != "corpus.sources" else "`[[corpus.sources]]`"
     yield "\n".join([f"### {title}\n", "| setting | type | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
@@ -249,6 +253,12 @@ def _show_value(value: Any) -> str:
 
 def _plain(value: Any) -> str:
     return value if value != "" else '""'
+
+
+def _meaning(table: dict[str, str], name: str, title: str) -> str:
+    if name not in table:
+        raise LookupError(f"nothing says what `{name}` means: say it where it is defined, or in {title} of {__file__}")
+    return table[name]
 
 
 def _row(*cells: str) -> str:
