@@ -85,11 +85,17 @@ def test_views_and_tied_weights(tmp_path: Path) -> None:
     assert loaded is not None
     for name, tensor in tensors.items():
         assert torch.equal(loaded.tensors["model"][name], tensor)
-    # Nothing loaded is a map of the file, nor shares memory with its neighbour.
     loaded.tensors["model"]["whole"].zero_()
     assert torch.equal(loaded.tensors["model"]["tied"], whole)
-    again = load_newest(tmp_path, report=refuse)
-    assert again is not None and torch.equal(again.tensors["model"]["whole"], whole)
+
+
+def test_what_is_loaded_is_no_map_of_the_file(tmp_path: Path) -> None:
+    weights = torch.randn(100_000)
+    path = save(tmp_path, 1, model={"a": weights}) / "model.safetensors"
+    loaded = load_newest(tmp_path, report=refuse)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert loaded is not None and torch.equal(loaded.tensors["model"]["a"], weights)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -135,6 +141,22 @@ def test_saving_a_step_again(tmp_path: Path) -> None:
     assert names(tmp_path) == ["step-00000001"]
     loaded = load_newest(tmp_path, report=refuse)
     assert loaded is not None and loaded.tensors["model"]["a"] == 1
+
+
+def test_the_newer_of_two_copies_of_a_step(tmp_path: Path) -> None:
+    """As a kill leaves them that comes after the new copy's rename and before the old one's removal."""
+    old = save(tmp_path, 1, model={"a": torch.zeros(1)})
+    old = old.rename(tmp_path / "step-00000001.replaced")
+    new = save(tmp_path, 1, model={"a": torch.ones(1)})
+    loaded = load_newest(tmp_path, report=refuse)
+    assert loaded is not None and loaded.folder == new and loaded.tensors["model"]["a"] == 1
+    (new / "state.json").unlink()
+    reports: list[str] = []
+    loaded = load_newest(tmp_path, report=reports.append)
+    assert loaded is not None and loaded.folder == old and len(reports) == 1
+    save(tmp_path, 2, model={})
+    prune_checkpoints(tmp_path, 1)
+    assert [name for name in names(tmp_path) if not name.startswith(".corrupt")] == ["step-00000002"]
 
 
 def test_a_refused_disk_while_writing_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -29,6 +30,7 @@ from prosa.rundir import (
     write_durably,
     write_json_durably,
 )
+from tests.faults.injection import at, faults, refuse
 
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -137,6 +139,15 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
         commit(tmp_path / "x", {"new": b"2"}, {"n": 2})
     assert verify_folder(final) == {"n": 1}
     assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["write", "fsync", "fsync_folder", "rename"])
+def test_a_refused_commit_leaves_nothing(tmp_path: Path, name: str) -> None:
+    with faults(at(1, refuse(errno.ENOSPC), name=name)), pytest.raises(StorageError, match="No space left"):
+        temporary = staging_folder(tmp_path / "x")
+        (temporary / "a").write_bytes(b"1")
+        commit_folder(temporary, tmp_path / "x", {})
+    assert names(tmp_path) == []
 
 
 json_values = st.recursive(
