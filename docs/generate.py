@@ -262,8 +262,10 @@ def _meaning(table: dict[str, str], name: str, title: str) -> str:
 
 
 def _row(*cells: str) -> str:
-    """A line of a table; a `<` outside code would be read as HTML."""
-    shown = (re.sub(r"(`[^`]*`)|<", lambda found: found[1] or "&lt;", " ".join(cell.split())) for cell in cells)
+    """A line of a table; a `<word` outside code would be read as HTML."""
+    shown = (
+        re.sub(r"(`[^`]*`)|<(?=[^ =])", lambda found: found[1] or "&lt;", " ".join(cell.split())) for cell in cells
+    )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in shown) + " |"
 
 
