@@ -124,15 +124,18 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_commit() -> str:
-    """The commit of this checkout, with `+changes` when files differ from it, or `` where there is no git."""
+    """The commit of this checkout, with `+changes` when the program differs from it, or `` where there is no git."""
     try:
-        commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=REPO, capture_output=True, text=True)
-        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "prosa", "configs"], cwd=REPO, check=False)
-    except OSError:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+changes"],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
         return ""
-    if commit.returncode:
-        return ""
-    return commit.stdout.strip() + ("+changes" if changed.returncode else "")
+    return found.stdout.strip()
 
 
 def say(text: str) -> None:

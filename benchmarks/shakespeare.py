@@ -19,9 +19,10 @@ CONFIG = REPO / "configs" / "shakespeare.toml"
 # The recipe as published first; the others look for a better setting of the same recipe on this machine.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "recipe": (),
-    "bfloat16": ("--bf16",),
-    "compiled": ("--compile",),
-    "bfloat16, compiled": ("--bf16", "--compile"),
+    "fused AdamW": ("--fused",),
+    "fused AdamW, bfloat16": ("--fused", "--bf16"),
+    "fused AdamW, compiled": ("--fused", "--compile"),
+    "fused AdamW, bfloat16, compiled": ("--fused", "--bf16", "--compile"),
 }
 
 
@@ -53,7 +54,7 @@ def compare_runs(text: Path, settings: Path, folder: Path, *, seeds: int, peer_s
 
     def note(name: str, timed: Timed) -> None:
         runs[name].append(timed)
-        say(f"{name:24} {timed.seconds:7.1f} s  {timed.nats:.4f} nats")
+        say(f"{name:32} {timed.seconds:7.1f} s  {timed.nats:.4f} nats")
 
     for seed in range(1, seeds + 1):
         cache = folder / f"cache-{seed}"

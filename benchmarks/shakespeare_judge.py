@@ -75,7 +75,7 @@ def judge_peer(folder: Path, text: str) -> float:
 
     alphabet = json.loads((folder / "alphabet.json").read_text(encoding="utf-8"))
     number = {character: index for index, character in enumerate(alphabet)}
-    model = build_peer(len(alphabet)).eval()
+    model = build_peer(len(alphabet)).eval()  # type: ignore[no-untyped-call]
     load_model(model, str(folder / "weights.safetensors"))
     ids = [number[character] for character in text[split_start(text) - 1 :]]
     return nats_per_character(lambda inputs: model(input_ids=inputs).logits, ids, BLOCK_SIZE)

@@ -64,8 +64,10 @@ def learning_rate(step: int, steps: int) -> float:
     return MIN_LR + 0.5 * (1 + math.cos(math.pi * progress)) * (LEARNING_RATE - MIN_LR)
 
 
-def train_peer(text: str, *, steps: int, seed: int, uses_bf16: bool = False, is_compiled: bool = False) -> dict:
-    """Trains from nothing; returns the model and its alphabet."""
+def train_peer(
+    text: str, *, steps: int, seed: int, uses_bf16: bool = False, is_compiled: bool = False, is_fused: bool = False
+) -> tuple["GPT2LMHeadModel", str]:
+    """The model trained from nothing, and its alphabet in the order of its ids."""
     torch.manual_seed(seed)
     alphabet = sorted(set(text))
     number = {character: index for index, character in enumerate(alphabet)}
@@ -76,7 +78,7 @@ def train_peer(text: str, *, steps: int, seed: int, uses_bf16: bool = False, is_
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS)
+    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, fused=is_fused)
     forward = torch.compile(model) if is_compiled else model
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -87,11 +89,11 @@ def train_peer(text: str, *, steps: int, seed: int, uses_bf16: bool = False, is_
         with torch.autocast("cpu", torch.bfloat16) if uses_bf16 else nullcontext():
             logits = forward(input_ids=inputs).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, GRAD_CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return {"model": model, "alphabet": "".join(alphabet)}
+    return model, "".join(alphabet)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -104,17 +106,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=MAX_ITERS)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast (the recipe: float32)")
     parser.add_argument("--compile", action="store_true", help="torch.compile (the recipe: eager)")
+    parser.add_argument("--fused", action="store_true", help="the fused AdamW (the recipe: not on CPUs)")
     chosen = parser.parse_args(argv)
-    trained = train_peer(
+    model, alphabet = train_peer(
         read_text(chosen.text),
         steps=chosen.steps,
         seed=chosen.seed,
         uses_bf16=chosen.bf16,
         is_compiled=chosen.compile,
+        is_fused=chosen.fused,
     )
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    save_model(trained["model"], str(chosen.folder / "weights.safetensors"))
-    (chosen.folder / "alphabet.json").write_text(json.dumps(trained["alphabet"]), encoding="utf-8")
+    save_model(model, str(chosen.folder / "weights.safetensors"))
+    (chosen.folder / "alphabet.json").write_text(json.dumps(alphabet), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""All benchmarks in turn, then the page: `python -m benchmarks [--data DATA]`, or `make bench`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import quickstart, real_input, report, shakespeare, startup, tokenizer, world
+from benchmarks.measure import DATA_HELP, REPO, RESULTS, BenchmarkFailed, say
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--data", type=Path, default=REPO / "data", help=DATA_HELP)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=REPO / "docs" / "benchmarks.md")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: does everything run? measures nothing")
+    chosen = parser.parse_args(argv)
+    shared = ["--results", str(chosen.results), *(["--smoke"] if chosen.smoke else [])]
+    data = ["--data", str(chosen.data)]
+    failed = []
+    for benchmark, words in (
+        (startup, shared),
+        (world, shared),
+        (tokenizer, shared),
+        (shakespeare, shared + data),
+        (quickstart, shared),
+        (real_input, shared + data),
+    ):
+        try:
+            benchmark.main(words)
+        except BenchmarkFailed as error:
+            # One broken benchmark should not cost the hours of the others.
+            say(f"{benchmark.__name__} failed: {error}")
+            failed.append(benchmark.__name__)
+    report.write_report(chosen.results, chosen.page)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""The Shakespeare section: one result in, Markdown out."""
+
+from typing import Any
+
+from benchmarks.tables import show_spread, table, verdict
+
+_METHOD = """The peer is nanoGPT's CPU recipe (4 layers of 128, 4 heads, context 64, batch 12, 2000 steps, AdamW 1e-3 to
+1e-4, float32, eager, 0.80M parameters) as a `transformers` GPT-2, without any evaluation or logging while it trains.
+Prosa is `prosa pretrain configs/shakespeare.toml`. Seconds are whole processes from start to final weights, in turns
+on the same machine; cold means an empty compiler cache. Nats per character are of one judge for both: every character
+of the last tenth of the text, each model in windows of its own context that overlap by half.
+"""
+
+
+def write_shakespeare(record: dict[str, Any]) -> str:
+    result = record["result"]
+    names = {"prosa, cold": "Prosa, cold", "prosa, warm": "Prosa, warm", "recipe": "recipe as published"}
+    rows = [
+        (
+            names.get(name, f"recipe, {name}"),
+            show_spread(run["seconds"], 1),
+            show_spread(run["nats"], 4),
+            f"{run['seconds']['median'] / result['runs']['recipe']['seconds']['median']:.2f}",
+        )
+        for name, run in result["runs"].items()
+    ]
+    fastest = result["fastest_peer"]
+    target = (
+        f"Prosa's worst final loss is no higher than the recipe's best, in {result['ratio_cold']:.2f} of its wall time "
+        "(wanted: a third), start included"
+    )
+    lines = [
+        _METHOD,
+        table(("whole process", "seconds", "nats per character", "share of the recipe's time"), rows),
+        verdict(result["is_loss_reached"] and result["ratio_cold"] <= 1 / 3, target),
+    ]
+    if fastest != "recipe":
+        lines.append(
+            f"The fastest setting of the recipe found here is {fastest}; "
+            f"beside it, Prosa takes {result['ratio_cold_to_fastest']:.2f} of the time."
+        )
+    return "\n".join(lines) + "\n"
