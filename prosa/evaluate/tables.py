@@ -85,6 +85,7 @@ def comparison_table(
     if len(values["bits_by_language"]) > 1:
         measured += [(_LABELS.get(name, name), one) for name, one in values["bits_by_language"].items()]
     measured += [("world facts", values["cloze"])] if values["cloze"] else []
+    first, second = _name(first), _name(second)
     labels = [first, second, "difference", "95% interval", "p-value"]
     labels += [f"{name} {say('better in')}" for name in (first, second)]
     table = _table("", ["", *(label for label, _ in measured)], language)
@@ -104,7 +105,7 @@ def _bits_table(bits: Mapping[str, Any], xz: Mapping[str, Any] | None, language:
     for group, label, score, is_last in _rows(bits, ("by_kind", "by_language", "by_source")):
         compressed = xz_of.get((group, label))
         table.add_row(
-            label if group == "by_source" else say(_LABELS.get(label, label)),
+            _name(label) if group == "by_source" else say(_LABELS.get(label, label)),
             _number(score["bits_per_byte"], 3, language),
             _interval(score["interval"], lambda value: _number(value, 3, language)),
             *([] if not xz else ["" if compressed is None else _number(compressed, 3, language)]),
@@ -150,7 +151,7 @@ def _memorisation_table(memorisation: Mapping[str, Any], language: Language) -> 
         )
     origins = list(dict.fromkeys(copy["origin"] for copy in memorisation["copies"]))[:_MAX_ORIGINS]
     if origins:
-        table.caption = f"{say('for example from')} {', '.join(origins)}"
+        table.caption = f"{say('for example from')} {', '.join(map(_name, origins))}"
     return table
 
 
@@ -207,6 +208,13 @@ def _table(title: str, columns: list[str], language: Language) -> "Table":
 def _speaker(language: Language) -> Say:
     """Turns an English text of this module into `language`; names that are not in the list stay as they are."""
     return (lambda text: _PORTUGUESE.get(text, text)) if language == "pt" else (lambda text: text)
+
+
+def _name(text: str) -> str:
+    """A name from outside, with nothing in it that a terminal or rich would obey."""
+    from rich.markup import escape
+
+    return escape("".join(character if character.isprintable() else "\ufffd" for character in text))
 
 
 def _number(value: float, digits: int, language: Language) -> str:

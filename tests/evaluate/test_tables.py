@@ -107,3 +107,10 @@ def test_parts_left_out(part) -> None:
 def test_estimate_is_called_one() -> None:
     bits = {**EVALUATION["bits_per_byte"], "is_whole": False}
     assert "estimate on a sample" in render(evaluation_table({**EVALUATION, "bits_per_byte": bits}))
+
+
+def test_names_are_data() -> None:
+    copies = [{"text": 0, "start": 3, "source": "x", "document": 4, "origin": "[red]a\x1b[31mb.txt:1"}]
+    values = {**EVALUATION, "memorisation": {**EVALUATION["memorisation"], "copies": copies}}
+    assert "for example from [red]a\ufffd[31mb.txt:1" in render(evaluation_table(values))
+    assert "runs/[bold]x" in render(comparison_table(COMPARISON, "runs/[bold]x", "new"))
