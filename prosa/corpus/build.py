@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Below this, starting processes takes longer than the work.
-_ONE_PROCESS_BYTES = 16_000_000
+_ONE_PROCESS_BYTES = 32_000_000
 Progress = Callable[[str, int], None]
 
 
@@ -252,10 +252,13 @@ class _TextReader:
         self._table: pyarrow.Table | None = None
 
     def __call__(self, row: int) -> str:
-        number = int(self._rows.spill[row])
+        import numpy as np
+
+        numbers, places = self._rows.locate(np.array([row], dtype=np.int32))
+        number = int(numbers[0])
         if self._table is None or number != self._number:
             self._number, self._table = number, read_spill(self._spills, self._names[number])
-        return str(self._table["text"][int(self._rows.row_in_spill[row])].as_py())
+        return str(self._table["text"][int(places[0])].as_py())
 
 
 def _weights(

@@ -4,7 +4,7 @@ A selection of rows comes in; part files go to the corpus folder. Writer options
 bytes, whoever writes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +27,8 @@ class SpillSlice:
     """Rows of one spill file; `cuts` are (position in rows, start, stop) of texts that are not taken whole."""
 
     spill: str
-    rows: "NDArray[np.int32]"
-    pieces: "NDArray[np.int64]"
+    rows: "NDArray[np.int64]"
+    pieces: "NDArray[np.int32]"
     cuts: tuple[tuple[int, int, int], ...]
 
 
@@ -51,11 +51,11 @@ def plan_parts(
     spill_names: Sequence[str],
     spills: Path,
     folder: Path,
-) -> list[PartTask]:
+) -> Iterator[PartTask]:
     """The parts to write: by split, then by source, then in reading order."""
     import numpy as np
 
-    numbers, tasks = rows.piece_numbers, []
+    numbers = rows.piece_numbers
     for split_index, split in enumerate(SPLITS):
         for group, source in enumerate(group_names):
             chosen = np.flatnonzero((selection.split == split_index) & (groups[selection.row] == group))
@@ -64,8 +64,7 @@ def plan_parts(
                 slices = _slices(rows, selection, entries, numbers, spill_names)
                 n_bytes = int(selection.n_bytes[entries].sum())
                 name = f"{split}-{source}-{index:05d}.parquet"
-                tasks.append(PartTask(name, split, source, n_bytes, slices, spills, folder))
-    return tasks
+                yield PartTask(name, split, source, n_bytes, slices, spills, folder)
 
 
 def write_part(task: PartTask) -> dict[str, Any]:
@@ -98,21 +97,21 @@ def _slices(
     rows: Rows,
     selection: Selection,
     entries: "NDArray[np.int64]",
-    numbers: "NDArray[np.int64]",
+    numbers: "NDArray[np.int32]",
     spill_names: Sequence[str],
 ) -> tuple[SpillSlice, ...]:
     import numpy as np
 
     wanted = selection.row[entries]
-    spills = rows.spill[wanted]
+    spills, rows_in_spill = rows.locate(wanted)
     bounds = [0, *(np.flatnonzero(np.diff(spills)) + 1).tolist(), len(entries)]
     slices = []
     for start, stop in pairwise(bounds):
         starts, stops = selection.start[entries[start:stop]], selection.stop[entries[start:stop]]
         cut = np.flatnonzero((starts > 0) | (stops >= 0))
         cuts = tuple((int(i), int(starts[i]), int(stops[i])) for i in cut)
-        here = wanted[start:stop]
-        slices.append(SpillSlice(spill_names[spills[start]], rows.row_in_spill[here], numbers[here], cuts))
+        pieces = numbers[wanted[start:stop]]
+        slices.append(SpillSlice(spill_names[spills[start]], rows_in_spill[start:stop], pieces, cuts))
     return tuple(slices)
 
 

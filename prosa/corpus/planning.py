@@ -5,7 +5,7 @@ Rows about every piece come in, as arrays; selections of rows, cut where validat
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prosa.corpus.preparing import SpillRow
 from prosa.corpus.splitting import is_validation, tail_cut, tail_start
@@ -21,59 +21,71 @@ SplitMode = Literal["hash", "tail", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One entry per piece, in reading order. Kinds, languages and licences are indices into `words`."""
+    """One entry per piece, in reading order: 31 bytes, so that millions of short documents fit in memory."""
 
     ids: "NDArray[np.uint64]"
-    n_bytes: "NDArray[np.int64]"
-    n_chars: "NDArray[np.int64]"
+    n_bytes: "NDArray[np.int32]"
+    n_chars: "NDArray[np.int32]"
     is_continued: "NDArray[np.bool_]"
-    source: "NDArray[np.int32]"
-    labels: "NDArray[np.int32]"
-    """(n, 3): kind, language, licence."""
-    spill: "NDArray[np.int32]"
-    row_in_spill: "NDArray[np.int32]"
-    words: tuple[str, ...]
+    source: "NDArray[np.int16]"
+    label: "NDArray[np.int32]"
+    """Index into `labels`."""
+    labels: tuple[tuple[str, str, str], ...]
+    """(kind, language, licence)."""
+    spill_starts: "NDArray[np.int64]"
+    """The first row of each spill file, in order."""
+
+    def locate(self, rows: "NDArray[np.int32]") -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
+        """(number of the spill file, row in it) of rows."""
+        import numpy as np
+
+        spills = np.searchsorted(self.spill_starts, rows, side="right") - 1
+        return spills, rows - self.spill_starts[spills]
 
     @property
-    def documents(self) -> "NDArray[np.int64]":
-        """The number of the document that each piece belongs to; a source's first piece begins one."""
+    def documents(self) -> "NDArray[np.int32]":
+        """The number of the document that each piece belongs to, from 1; a source's first piece begins one."""
         import numpy as np
 
         begins = ~self.is_continued
         begins[1:] |= self.source[1:] != self.source[:-1]
         begins[:1] = True
-        numbers: NDArray[np.int64] = np.cumsum(begins)
+        numbers: NDArray[np.int32] = np.cumsum(begins, dtype=np.int32)
         return numbers
 
     @property
-    def piece_numbers(self) -> "NDArray[np.int64]":
+    def piece_numbers(self) -> "NDArray[np.int32]":
         """Each piece's place in its document, from 0."""
         import numpy as np
 
-        first = np.flatnonzero(np.diff(self.documents, prepend=0))
-        lengths = np.diff(np.append(first, len(self.ids)))
-        return np.arange(len(self.ids)) - np.repeat(first, lengths)
+        documents = self.documents
+        first = np.flatnonzero(np.diff(documents, prepend=np.int32(0))).astype(np.int32)
+        numbers: NDArray[np.int32] = np.arange(len(documents), dtype=np.int32) - first[documents - 1]
+        return numbers
 
     def group(self, sources: Sequence[str], *, by_kind: bool) -> tuple["NDArray[np.int32]", list[str]]:
         """(number of the group of each row, names of the groups): the sources, or `source.kind`."""
         import numpy as np
 
+        source = self.source.astype(np.int32)
         if not by_kind:
-            return self.source, list(sources)
-        pairs = np.stack([self.source, self.labels[:, 0]], axis=1)
-        found, groups = np.unique(pairs, axis=0, return_inverse=True)
-        return groups.astype(np.int32).reshape(-1), [f"{sources[i]}.{self.words[kind]}" for i, kind in found.tolist()]
+            return source, list(sources)
+        kinds = sorted({kind for kind, _, _ in self.labels})
+        kind_of_label = np.array([kinds.index(kind) for kind, _, _ in self.labels], dtype=np.int32)
+        found, groups = np.unique(source * len(kinds) + kind_of_label[self.label], return_inverse=True)
+        names = [f"{sources[code // len(kinds)]}.{kinds[code % len(kinds)]}" for code in found.tolist()]
+        return groups.astype(np.int32).reshape(-1), names
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Pieces of the corpus in stored order within each split; stop is -1 for the end of the text."""
+    """Pieces of the corpus in stored order within each split; start and stop cut their texts, -1 is the end."""
 
-    row: "NDArray[np.int64]"
+    row: "NDArray[np.int32]"
     split: "NDArray[np.int8]"
-    start: "NDArray[np.int64]"
-    stop: "NDArray[np.int64]"
-    n_bytes: "NDArray[np.int64]"
+    start: "NDArray[np.int32]"
+    stop: "NDArray[np.int32]"
+    n_bytes: "NDArray[np.int32]"
 
 
 class RowCollector:
@@ -81,40 +93,39 @@ class RowCollector:
 
     def __init__(self) -> None:
         self.spill_names: list[str] = []
-        self._words: dict[str, int] = {}
-        self._arrays: dict[str, list[NDArray[np.generic]]] = {}
+        self._labels: dict[tuple[str, str, str], int] = {}
+        self._starts = [0]
+        self._arrays: dict[str, list[Any]] = {}
 
     def add(self, source_index: int, spill_name: str, rows: Sequence[SpillRow]) -> None:
         import numpy as np
 
-        n_rows = len(rows)
-        words = self._words
-        labels = [
-            [words.setdefault(word, len(words)) for word in (row.kind, row.language, row.licence)] for row in rows
-        ]
+        labels = self._labels
+        codes = [labels.setdefault((row.kind, row.language, row.licence), len(labels)) for row in rows]
         columns = {
-            "ids": np.frombuffer(bytes.fromhex("".join(row.id for row in rows)), dtype=">u8").reshape(-1, 2),
-            "n_bytes": np.array([row.n_bytes for row in rows], dtype=np.int64),
-            "n_chars": np.array([row.n_chars for row in rows], dtype=np.int64),
+            "ids": np.frombuffer(bytes.fromhex("".join(row.id for row in rows)), ">u8")
+            .astype(np.uint64)
+            .reshape(-1, 2),
+            "n_bytes": np.array([row.n_bytes for row in rows], dtype=np.int32),
+            "n_chars": np.array([row.n_chars for row in rows], dtype=np.int32),
             "is_continued": np.array([row.is_continued for row in rows], dtype=np.bool_),
-            "source": np.full(n_rows, source_index, dtype=np.int32),
-            "labels": np.array(labels, dtype=np.int32).reshape(-1, 3),
-            "spill": np.full(n_rows, len(self.spill_names), dtype=np.int32),
-            "row_in_spill": np.arange(n_rows, dtype=np.int32),
+            "source": np.full(len(rows), source_index, dtype=np.int16),
+            "label": np.array(codes, dtype=np.int32),
         }
         for name, column in columns.items():
             self._arrays.setdefault(name, []).append(column)
         self.spill_names.append(spill_name)
+        self._starts.append(self._starts[-1] + len(rows))
 
     def rows(self) -> Rows | None:
-        """All rows; None if there are none."""
+        """All rows, which leave the collector; None if there are none."""
         import numpy as np
 
-        if not self.spill_names:
+        if not self._arrays:
             return None
-        columns = {name: np.concatenate(arrays) for name, arrays in self._arrays.items()}
-        ids = columns.pop("ids").astype(np.uint64)
-        return Rows(ids=ids, words=tuple(self._words), **columns)
+        columns: dict[str, Any] = {name: np.concatenate(self._arrays.pop(name)) for name in list(self._arrays)}
+        starts = np.array(self._starts[:-1], dtype=np.int64)
+        return Rows(labels=tuple(self._labels), spill_starts=starts, **columns)
 
 
 def choose_splits(
@@ -147,6 +158,9 @@ def join_selections(selections: Sequence[Selection]) -> Selection:
     """All of them in reading order."""
     import numpy as np
 
+    selections = [selection for selection in selections if len(selection.row)] or selections[:1]
+    if len(selections) == 1:
+        return selections[0]
     row, split, start, stop, n_bytes = (
         np.concatenate([getattr(selection, name) for selection in selections])
         for name in ("row", "split", "start", "stop", "n_bytes")
@@ -159,8 +173,8 @@ def select_by_hash(rows: Rows, is_kept: "NDArray[np.bool_]", fraction: float, se
     """Whole pieces, each on the side that its own id says; a fraction of 0 leaves all in training."""
     import numpy as np
 
-    kept = np.flatnonzero(is_kept)
-    split = is_validation(rows.ids[kept], fraction, seed).astype(np.int8)
+    kept = np.flatnonzero(is_kept).astype(np.int32)
+    split = is_validation(rows.ids, fraction, seed)[kept].astype(np.int8)
     return Selection(kept, split, np.zeros_like(kept), np.full_like(kept, -1), rows.n_bytes[kept])
 
 
@@ -175,13 +189,11 @@ def select_tails(
     import numpy as np
 
     kept = np.flatnonzero(is_kept)
-    if len(kept) == 0:
-        return select_by_hash(rows, is_kept, fraction, 0)
-    documents, n_chars = rows.documents[kept], rows.n_chars[kept]
-    first = np.flatnonzero(np.diff(documents, prepend=-1))
+    documents, n_chars = rows.documents[kept], rows.n_chars[kept].astype(np.int64)
+    first = np.flatnonzero(np.diff(documents, prepend=np.int32(0)))
     counts = np.diff(np.append(first, len(kept)))
-    totals = np.add.reduceat(n_chars, first)
-    wanted = np.repeat([tail_start(int(total), fraction) for total in totals], counts)
+    totals = np.add.reduceat(n_chars, first) if len(kept) else n_chars
+    wanted = np.repeat(np.array([tail_start(total, fraction) for total in totals.tolist()], dtype=np.int64), counts)
     ends = np.cumsum(n_chars)
     starts = ends - n_chars - np.repeat(ends[first] - n_chars[first], counts)
     chosen: list[tuple[int, int, int, int, int]] = []
@@ -195,5 +207,5 @@ def select_tails(
             chosen.append((row, 1, cut, -1, n_bytes - head_bytes))
         else:
             chosen.append((row, int(local <= 0), 0, -1, n_bytes))
-    columns = np.array(chosen, dtype=np.int64).T
+    columns = np.array(chosen, dtype=np.int32).reshape(-1, 5).T
     return Selection(columns[0], columns[1].astype(np.int8), columns[2], columns[3], columns[4])

@@ -330,9 +330,11 @@ def _build_world(address: str) -> Any:
     return build_world(parse_world(address))
 
 
-def _rough_size(record: Any) -> int:
+def _rough_size(record: Any, depth: int = 0) -> int:
+    """Characters of the strings in a record; what is nested deeper than chat logs are counts little."""
     if isinstance(record, str | bytes):
         return len(record)
-    if isinstance(record, Mapping):
-        return sum(map(_rough_size, record.values()))
-    return sum(map(_rough_size, record)) if isinstance(record, list) else 8
+    if depth == 6 or not isinstance(record, Mapping | list):
+        return 8
+    values = record.values() if isinstance(record, Mapping) else record
+    return sum(_rough_size(value, depth + 1) for value in values)

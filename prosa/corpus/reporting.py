@@ -73,7 +73,7 @@ def take_samples(
         own = training[rows.source[training] == index]
         smallest = own[np.argsort(rows.ids[own, 0], kind="stable")[:_SAMPLES_PER_SOURCE]]
         for row in smallest.tolist():
-            kind, language, licence = (rows.words[label] for label in rows.labels[row])
+            kind, language, licence = rows.labels[rows.label[row]]
             text = read_text(row)[:_SAMPLE_CHARS]
             samples.append({"source": name, "kind": kind, "language": language, "licence": licence, "text": text})
     return samples
@@ -101,16 +101,23 @@ def _sizes(selection: Selection, is_chosen: "NDArray[np.bool_]") -> dict[str, An
     in_split = [is_chosen & (selection.split == index) for index in range(len(SPLITS))]
     return {
         "documents": {split: int(chosen.sum()) for split, chosen in zip(SPLITS, in_split, strict=True)},
-        "bytes": {split: int(selection.n_bytes[chosen].sum()) for split, chosen in zip(SPLITS, in_split, strict=True)},
+        "bytes": {
+            split: int(selection.n_bytes[chosen].sum(dtype=int)) for split, chosen in zip(SPLITS, in_split, strict=True)
+        },
     }
 
 
 def _by_label(rows: Rows, selection: Selection, of_source: "NDArray[np.bool_]", column: int) -> dict[str, Any]:
     import numpy as np
 
+    words = sorted({label[column] for label in rows.labels})
+    word_of_label = np.array([words.index(label[column]) for label in rows.labels])
     chosen = of_source[selection.row]
-    labels = rows.labels[selection.row[chosen], column]
-    n_bytes = np.bincount(labels, selection.n_bytes[chosen], len(rows.words))
-    n_documents = np.bincount(labels, minlength=len(rows.words))
-    found = {rows.words[i] or "unknown": i for i in np.flatnonzero(n_documents).tolist()}
-    return {word: {"documents": int(n_documents[i]), "bytes": int(n_bytes[i])} for word, i in sorted(found.items())}
+    codes = word_of_label[rows.label[selection.row[chosen]]]
+    n_bytes = np.bincount(codes, selection.n_bytes[chosen], len(words))
+    n_documents = np.bincount(codes, minlength=len(words))
+    return {
+        word or "unknown": {"documents": int(n_documents[index]), "bytes": int(n_bytes[index])}
+        for index, word in enumerate(words)
+        if n_documents[index]
+    }

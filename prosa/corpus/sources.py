@@ -65,15 +65,16 @@ def name_sources(sources: Sequence[SourceSettings]) -> tuple[SourceSettings, ...
     """The sources, each with a name of its own. Raises ConfigError if there are none or two were named the same."""
     if not sources:
         raise ConfigError("the corpus has no sources", hint='give at least one, such as `path = "texts/"` or `world:`')
-    given = [source.name for source in sources if source.name]
+    # Names become file names, and some file systems do not tell `A` from `a`.
+    given = [source.name.casefold() for source in sources if source.name]
     if twice := sorted({name for name in given if given.count(name) > 1}):
         raise ConfigError(f"two sources are called `{twice[0]}`", hint="give each source a name of its own")
     taken, named = set(given), []
     for source in sources:
         name, number = source.name or _name_of_path(source.path), 2
-        while not source.name and name in taken:
+        while not source.name and name.casefold() in taken:
             name, number = f"{_name_of_path(source.path)}-{number}", number + 1
-        taken.add(name)
+        taken.add(name.casefold())
         named.append(source.model_copy(update={"name": name}))
     return tuple(named)
 
@@ -155,12 +156,12 @@ def limit_bytes(source: SourceSettings) -> int:
 
 
 def size_bytes(source: SourceSettings) -> int:
-    """Roughly how much there is to read, for the choice between one process and many; 0 if that is not known."""
+    """Roughly how much there is to read, for the choice between one process and many."""
     if source.path.startswith("world:"):
         # Writing is slower than reading, so a byte of it counts for several.
         return 5 * limit_bytes(source)
     if source.path.startswith("hf:"):
-        return 0
+        return source.max_bytes or 10**9
     if source.path == "python:":
         return 20_000_000
     files = walk(_local_path(source), ReadReport(), keeps_ignored=source.keeps_ignored)

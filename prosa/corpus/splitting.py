@@ -50,8 +50,12 @@ def first_occurrences(ids: "NDArray[np.uint64]") -> "NDArray[np.bool_]":
     import numpy as np
 
     order = np.lexsort((ids[:, 1], ids[:, 0]))
+    is_same = np.ones(max(len(ids) - 1, 0), dtype=bool)
+    for column in (0, 1):
+        ordered = ids[order, column]
+        is_same &= ordered[1:] == ordered[:-1]
     is_first = np.ones(len(ids), dtype=bool)
-    is_first[order[1:]] = np.any(ids[order[1:]] != ids[order[:-1]], axis=1)
+    is_first[order[1:][is_same]] = False
     return is_first
 
 
@@ -83,11 +87,11 @@ def tail_cut(text: str, wanted: int, how: Literal["line", "exact"]) -> int:
     return wanted
 
 
-def fill_parts(n_bytes: "NDArray[np.int64]", limit_bytes: int) -> list[tuple[int, int]]:
+def fill_parts(n_bytes: "NDArray[np.int32]", limit_bytes: int) -> list[tuple[int, int]]:
     """Consecutive row ranges (start, stop), each as long as fits in `limit_bytes` and at least one row."""
     import numpy as np
 
-    ends = np.cumsum(n_bytes)
+    ends = np.cumsum(n_bytes, dtype=np.int64)
     ranges, start = [], 0
     while start < len(n_bytes):
         before = int(ends[start - 1]) if start else 0

@@ -78,7 +78,7 @@ def test_tail_cuts() -> None:
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.lists(st.integers(1, 30), max_size=40), st.integers(5, 60))
 def test_parts_hold_every_row_once_and_are_full(sizes: list[int], limit: int) -> None:
-    ranges = fill_parts(np.array(sizes, dtype=np.int64), limit)
+    ranges = fill_parts(np.array(sizes, dtype=np.int32), limit)
     assert [row for start, stop in ranges for row in range(start, stop)] == list(range(len(sizes)))
     for start, stop in ranges:
         assert sum(sizes[start:stop]) <= limit or stop == start + 1
