@@ -25,8 +25,13 @@ def shuffled(rng: Random, items: Sequence[T]) -> list[T]:
 
 
 def sample(rng: Random, items: Sequence[T], n: int) -> list[T]:
-    """`n` different members of `items`, or all of them when there are fewer."""
-    return shuffled(rng, items)[:n]
+    """`n` different members of `items` in random order, or all of them when there are fewer."""
+    result = list(items)
+    n = min(n, len(result))
+    for first in range(n):
+        other = first + int(rng.random() * (len(result) - first))
+        result[first], result[other] = result[other], result[first]
+    return result[:n]
 
 
 def deal(rng: Random, items: Sequence[T], n: int) -> list[T]:

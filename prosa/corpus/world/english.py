@@ -8,7 +8,7 @@ _IRREGULAR_PLURALS = irregular("en", "plurals")
 _IRREGULAR_VERBS = irregular("en", "verbs")
 _DOUBLED = irregular("en", "doubled")
 _SILENT_H = ("hour", "honest", "honour", "heir")
-_HARD_VOWEL = ("uni", "use", "usu", "eu", "one", "once", "ukulele", "ute")
+_HARD_VOWEL = ("uni", "use", "usu", "eu", "one", "once", "uku", "ute")
 
 
 def article(phrase: str) -> str:

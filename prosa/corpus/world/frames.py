@@ -24,11 +24,12 @@ _START = re.compile(r"(?:(?:\A|\n)(?:— |\")?|[.!?] \"?|\. — )[a-zà-ÿ]")
 
 @dataclass(slots=True)
 class Scene:
-    """What one document is about: its stream, the cast by role, and the frames already used, not to repeat them."""
+    """What one document is about: its stream, the cast by role, and what was said already, not to repeat it."""
 
     rng: Random
     cast: dict[str, Forms]
     used: set[tuple[str, int]] = field(default_factory=set)
+    latest: dict[str, Forms] = field(default_factory=dict)
 
 
 class Grammar:
@@ -102,6 +103,8 @@ class Grammar:
             return self._word(match["list"], match["bind"], match["agree"], match["form"] or "")
         if match := _SECTION.fullmatch(text):
             return self._section(match["name"], match["teller"])
+        if text.startswith("!"):
+            return _told(*text[1:].split("."))
         reference, colon, options = text.partition(":")
         if colon:
             role, key = _gender_of(reference)
@@ -112,17 +115,20 @@ class Grammar:
 
     def _word(self, name: str, bind: str | None, agree: str | None, form: str) -> Node:
         words = self.words[name]
-        if agree is not None:
-            role, key = _gender_of(agree)
-            return lambda scene: pick(scene.rng, words)[scene.cast[role][key]]
-        if bind is None:
-            return lambda scene: pick(scene.rng, words)[form]
 
-        def keep(scene: Scene) -> str:
-            scene.cast[bind] = pick(scene.rng, words)
-            return scene.cast[bind][form]
+        def choose(scene: Scene) -> Forms:
+            word = pick(scene.rng, words)
+            if word is scene.latest.get(name):
+                word = pick(scene.rng, words)
+            scene.latest[name] = word
+            if bind is not None:
+                scene.cast[bind] = word
+            return word
 
-        return keep
+        if agree is None:
+            return lambda scene: choose(scene)[form]
+        role, key = _gender_of(agree)
+        return lambda scene: choose(scene)[scene.cast[role][key]]
 
     def _section(self, name: str, teller: str | None) -> Node:
         if name not in self.sections and name != "fact":
@@ -138,6 +144,16 @@ class Grammar:
             return text
 
         return told_of
+
+
+def _told(role: str, relation: str) -> Node:
+    """Writes nothing, but the relation counts as told of who plays the role."""
+
+    def mark(scene: Scene) -> str:
+        scene.used.add((scene.cast[role]["full"] + relation, 0))
+        return ""
+
+    return mark
 
 
 def _gender_of(reference: str) -> tuple[str, str]:

@@ -71,8 +71,8 @@ class Writer:
                 talk = "react" if chance < 0.15 else "friend.smalltalk" if asker == "friend" else "smalltalk"
                 lines += self.grammar.write(talk, scene).split("\n")
         lines += self.grammar.write(f"{asker}.goodbye", scene).split("\n")
-        speakers = (v[""], q.given)
-        return capitalised("\n".join(f"{speakers[i % 2]}: {capitalised(line)}" for i, line in enumerate(lines)))
+        speakers = (capitalised(v[""]), q.given)
+        return "\n".join(f"{speakers[i % 2]}: {capitalised(line)}" for i, line in enumerate(lines))
 
     def _exchange(self, scene: Scene, q: Person, r: Person, subject: Person) -> list[str]:
         """One question and its answer, about a place or a dish, about a person, or about the speaker q."""
