@@ -112,7 +112,7 @@ def _thing(kind: str, row: Mapping[str, str], links: Mapping[str, Thing] | None 
 
 
 def _build_places(rng: Random, n: int) -> tuple[Thing, ...]:
-    """Two in five are public; neighbours are pairs, so that "beside" holds both ways (an odd one out has none)."""
+    """Two in five are public; neighbours are pairs, so that "beside" holds both ways (an odd last home has none)."""
     publics = sample(rng, table("places"), max(2, n * 2 // 5))
     rows = publics + deal(rng, table("homes"), n - len(publics))
     qualifiers = sample(rng, table("qualifiers"), n)
@@ -121,7 +121,7 @@ def _build_places(rng: Random, n: int) -> tuple[Thing, ...]:
                                "year": str(1830 + int(rng.random() * 150))})
         for row, name in zip(rows, qualifiers, strict=True)
     ]  # fmt: skip
-    order = shuffled(rng, range(n))
+    order = [*shuffled(rng, range(n - 1)), n - 1]
     pairs = dict(zip(order[: n // 2], order[n // 2 :], strict=False))
     pairs |= {right: left for left, right in pairs.items()}
     return tuple(

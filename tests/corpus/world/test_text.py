@@ -14,7 +14,7 @@ from prosa.corpus.world.tables import entries, sections, table
 from prosa.streams import python_stream
 from tests.corpus.world.towns import documents, full_town, small_town
 
-GOLDEN = "528a121971a7bb7eb19c5bcefdff4910e02cb54a468f943be0e9276cc4214c82"
+GOLDEN = "ab235e7e197f27c4461ad6eb1e31471a963c207b6525c09a2233eb22f7eed6c0"
 
 
 def prose(town: World, language: str) -> Iterator[WorldDocument]:
