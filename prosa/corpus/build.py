@@ -136,6 +136,12 @@ def _fill(
     is_kept = first_occurrences(rows.ids)
     text_of = _TextReader(rows, spills, spill_names)
     modes, selection = _divide(settings, len(sources), rows, is_kept, text_of)
+    report = make_report(sources, reports, rows, is_kept, selection, modes)
+    report["samples"] = take_samples(rows, selection, names, text_of)
+    write_json_durably(staging / "report.json", report)
+    # Half of the plan's memory, and not needed any more.
+    del text_of, is_kept
+    rows = rows.without_ids()
     groups, group_names = rows.group(names, by_kind=bool(settings.kind_weights))
     tasks = plan_parts(rows, selection, groups, group_names, spill_names, spills, staging)
     parts, n_bytes = [], 0
@@ -143,9 +149,6 @@ def _fill(
         parts.append(entry)
         n_bytes += entry["n_bytes"]
         progress("writing", n_bytes)
-    report = make_report(sources, reports, rows, is_kept, selection, modes)
-    report["samples"] = take_samples(rows, selection, names, text_of)
-    write_json_durably(staging / "report.json", report)
     shutil.rmtree(spills)
     return {
         "what": "corpus",

@@ -58,7 +58,8 @@ def plan_parts(
     numbers = rows.piece_numbers
     for split_index, split in enumerate(SPLITS):
         for group, source in enumerate(group_names):
-            chosen = np.flatnonzero((selection.split == split_index) & (groups[selection.row] == group))
+            is_chosen = (selection.split == split_index) & (groups[selection.row] == group)
+            chosen = np.flatnonzero(is_chosen).astype(np.int32)
             for index, (start, stop) in enumerate(fill_parts(selection.n_bytes[chosen], PART_BYTES)):
                 entries = chosen[start:stop]
                 slices = _slices(rows, selection, entries, numbers, spill_names)
@@ -96,7 +97,7 @@ def write_part(task: PartTask) -> dict[str, Any]:
 def _slices(
     rows: Rows,
     selection: Selection,
-    entries: "NDArray[np.int64]",
+    entries: "NDArray[np.int32]",
     numbers: "NDArray[np.int32]",
     spill_names: Sequence[str],
 ) -> tuple[SpillSlice, ...]:

@@ -4,7 +4,7 @@ Rows about every piece come in, as arrays; selections of rows, cut where validat
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from prosa.corpus.preparing import SpillRow
@@ -34,6 +34,9 @@ class Rows:
     """(kind, language, licence)."""
     spill_starts: "NDArray[np.int64]"
     """The first row of each spill file, in order."""
+
+    def without_ids(self) -> "Rows":
+        return replace(self, ids=self.ids[:0].copy())
 
     def locate(self, rows: "NDArray[np.int32]") -> tuple["NDArray[np.int64]", "NDArray[np.int64]"]:
         """(number of the spill file, row in it) of rows."""

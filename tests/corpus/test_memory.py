@@ -47,7 +47,7 @@ def write_large_jsonl(path: Path, n_bytes: int) -> int:
         while file.tell() < n_bytes:
             numbers = range(number, number + 2000)
             file.write(
-                "".join(f'{{"text": "Document {n} says {n * 7919 % 10007} {"words " * 40}."}}\n' for n in numbers)
+                "".join(f'{{"text": "Document {n} says {n * 7919 % 10007} {"words " * 160}."}}\n' for n in numbers)
             )
             number += 2000
     return path.stat().st_size
