@@ -43,17 +43,19 @@ class Grammar:
             self.sections[name] += [self.compile(frame) for frame in frames]
 
     def write(self, section: str, scene: Scene) -> str:
-        """A frame of `section`, preferably one that this scene has not used."""
+        """A frame of `section`, one that this scene has not used as long as there is any."""
         if section == "fact":
             section = self._fact(scene)
         frames = self.sections[section]
-        n, rng, used = len(frames), scene.rng, scene.used
-        for _ in range(3):
-            choice = (section, int(rng.random() * n))
-            if choice not in used:
+        n = len(frames)
+        first = int(scene.rng.random() * n)
+        choice = first
+        while (section, choice) in scene.used:
+            choice = (choice + 1) % n
+            if choice == first:
                 break
-        used.add(choice)
-        return frames[choice[1]](scene)
+        scene.used.add((section, choice))
+        return frames[choice](scene)
 
     def _fact(self, scene: Scene) -> str:
         """A relation known of p, preferably one that this scene has not told yet."""

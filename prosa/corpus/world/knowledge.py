@@ -1,7 +1,7 @@
 """From a seed to everything that is true in the town: its people, places and things, and the facts that join them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from prosa.corpus.world.chance import deal, pick, sample, shuffled
@@ -188,13 +188,8 @@ def _build_people(rng: Random, n: int, places: tuple[Thing, ...], trades: tuple[
             )
     by_spouse = {person.spouse: person.given for person in people if person.spouse}
     return tuple(
-        _with_spouse(person, by_spouse[person.given]) if person.given in by_spouse else person for person in people
+        replace(person, spouse=by_spouse[person.given]) if person.given in by_spouse else person for person in people
     )
-
-
-def _with_spouse(person: Person, spouse: str) -> Person:
-    fields = {name: getattr(person, name) for name in Person.__slots__}
-    return Person(**fields | {"spouse": spouse})
 
 
 def _families(rng: Random, n: int) -> list[tuple[list[tuple[str, str, int]], str]]:

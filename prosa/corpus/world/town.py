@@ -7,7 +7,7 @@ from itertools import count
 from typing import Literal
 
 from prosa.corpus.world.cast import Cast, build_cast
-from prosa.corpus.world.knowledge import Fact, Knowledge, Person, Thing, build_knowledge
+from prosa.corpus.world.knowledge import build_knowledge
 from prosa.corpus.world.lexicon import grammar
 from prosa.corpus.world.programs import write_program
 from prosa.corpus.world.questions import Cloze, Question, build_clozes, build_questions, build_unknown_questions, judge
@@ -37,21 +37,11 @@ class World:
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
-        self.knowledge: Knowledge = build_knowledge(settings)
+        self.knowledge = known = build_knowledge(settings)
+        self.people, self.places, self.trades, self.animals = known.people, known.places, known.trades, known.animals
+        self.dishes, self.objects, self.events, self.facts = known.dishes, known.objects, known.events, known.facts
         shares = {kind: getattr(settings, kind) / _MEAN_BYTES[kind] for kind in _KINDS}
         self._shares = [(kind, share / sum(shares.values())) for kind, share in shares.items() if share]
-
-    @property
-    def people(self) -> tuple[Person, ...]:
-        return self.knowledge.people
-
-    @property
-    def places(self) -> tuple[Thing, ...]:
-        return self.knowledge.places
-
-    @property
-    def facts(self) -> tuple[Fact, ...]:
-        return self.knowledge.facts
 
     @cached_property
     def _casts(self) -> dict[str, Cast]:

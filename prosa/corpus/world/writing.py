@@ -62,12 +62,17 @@ class Writer:
         scene.cast["e"] = self.cast.forms[pick(rng, self.knowledge.events).id]
         lines = self.grammar.write(f"{asker}.greeting", scene).split("\n")
         subject = pick(rng, self.knowledge.people)
-        for turn in range(3 + int(rng.random() * 4)):
-            if turn and rng.random() < 0.5:
+        wanted = 3 + int(rng.random() * 4)
+        for _ in range(4 * wanted):
+            if rng.random() < 0.4:
                 subject = pick(rng, self.knowledge.people)
-            lines += self._exchange(scene, q, r, subject)
+            exchange = self._exchange(scene, q, r, subject)
+            lines += exchange
+            wanted -= bool(exchange)
+            if not wanted:
+                break
             chance = rng.random()
-            if chance < 0.4:
+            if exchange and chance < 0.4:
                 talk = "react" if chance < 0.15 else "friend.smalltalk" if asker == "friend" else "smalltalk"
                 lines += self.grammar.write(talk, scene).split("\n")
         lines += self.grammar.write(f"{asker}.goodbye", scene).split("\n")

@@ -14,7 +14,7 @@ from prosa.corpus.world.tables import entries, sections, table
 from prosa.streams import python_stream
 from tests.corpus.world.towns import documents, full_town, small_town
 
-GOLDEN = "ab235e7e197f27c4461ad6eb1e31471a963c207b6525c09a2233eb22f7eed6c0"
+GOLDEN = "22e55204d8ff9bd60cf2bdc5a1b5247786e4bdf6774ca0dca3b1d1de46e6844c"
 
 
 def prose(town: World, language: str) -> Iterator[WorldDocument]:
