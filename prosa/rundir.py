@@ -74,21 +74,33 @@ def lock_run(folder: Path) -> Iterator[None]:
     make_folder(folder)
     with storage_errors(folder / "lock"):
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    close = functools.partial(_close_if_same, descriptor, os.fstat(descriptor))
     try:
         with storage_errors(folder / "lock"):
-            is_ours = _try_lock(descriptor)
-        if not is_ours:
-            hint = "wait for it, stop it, or use another run"
-            raise RunLocked(f"`{folder}` is in use by {_read_holder(descriptor)}", hint=hint)
+            _take_lock(descriptor, folder)
         # A forked child shares the lock; closing its copy lets the lock end with this process alone.
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=functools.partial(_close_if_same, descriptor, os.fstat(descriptor)))
+            os.register_at_fork(after_in_child=close)
         # A full disk must not stop a run from starting: the name is for people, the lock is the kernel's.
         with contextlib.suppress(OSError):
             _write_holder(descriptor)
         yield
     finally:
-        os.close(descriptor)
+        close()
+
+
+def _take_lock(descriptor: int, folder: Path) -> None:
+    """Takes the lock or says who has it.
+
+    One that is dead is about to lose it, and one that has just taken it is about to write its name: both get a moment.
+    """
+    end = time.monotonic() + _HOLDER_WAIT_SECONDS
+    while not _try_lock(descriptor):
+        holder = _read_holder(descriptor)
+        if holder or time.monotonic() > end:
+            hint = "wait for it, stop it, or use another run"
+            raise RunLocked(f"`{folder}` is in use by {holder or 'another process'}", hint=hint)
+        time.sleep(0.02)
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -123,16 +135,13 @@ def _write_holder(descriptor: int) -> None:
 
 
 def _read_holder(descriptor: int) -> str:
-    """Who holds the lock. It writes its name just after taking it, so a missing or dead one is read again."""
-    end = time.monotonic() + _HOLDER_WAIT_SECONDS
-    while time.monotonic() < end:
-        with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
-            os.lseek(descriptor, 1, os.SEEK_SET)
-            holder = json.loads(os.read(descriptor, 1 << 16))
-            if holder["host"] != socket.gethostname() or _is_alive(holder["pid"]):
-                return f"process {holder['pid']} on {holder['host']} (`{holder['command']}`, since {holder['since']})"
-        time.sleep(0.02)
-    return "another process"
+    """The living process that took the lock last, or "" if there is none or it has not written its name."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+        os.lseek(descriptor, 1, os.SEEK_SET)
+        holder = json.loads(os.read(descriptor, 1 << 16))
+        if holder["host"] != socket.gethostname() or _is_alive(holder["pid"]):
+            return f"process {holder['pid']} on {holder['host']} (`{holder['command']}`, since {holder['since']})"
+    return ""
 
 
 def _is_alive(pid: int) -> bool:
