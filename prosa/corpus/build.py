@@ -183,6 +183,8 @@ def _read_all(
         reports[index].merge(prepared.report)
         for name, spilled in prepared.spills:
             kept = _within(spilled, limits[index] - taken[index]) if limits[index] else spilled
+            # What lies beyond the limit was read only because work comes in units.
+            reports[index].n_documents -= sum(not row.is_continued for row in spilled[len(kept) :])
             taken[index] += sum(row.n_bytes for row in kept)
             if kept:
                 collector.add(index, name, kept)

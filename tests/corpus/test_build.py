@@ -224,6 +224,15 @@ def test_weights_by_source_and_by_kind(tmp_path: Path) -> None:
         build_corpus(CorpusSettings(sources=sources, kind_weights={"book": 1}), tmp_path / "three")
 
 
+def test_what_lies_beyond_max_bytes_does_not_count_as_read(tmp_path: Path) -> None:
+    texts = write_jsonl(tmp_path / "a.jsonl", 100, seed=21)
+    source = SourceSettings(path=str(tmp_path / "a.jsonl"), max_bytes=3000)
+    corpus = build_corpus(CorpusSettings(sources=(source,), validation_fraction=0), tmp_path / "corpus", workers=1)
+    kept = texts_of(corpus, "train")
+    assert texts[: len(kept)] == kept and 2500 < corpus.n_bytes("train") - len(kept[-1].encode()) < 3000
+    assert describe_corpus(corpus)["sources"][0]["documents_read"] == len(kept)
+
+
 def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
     texts = write_jsonl(tmp_path / "a.jsonl", 50, seed=15)
     first = build(tmp_path / "one", tmp_path / "a.jsonl")
