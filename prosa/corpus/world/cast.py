@@ -7,6 +7,10 @@ from prosa.corpus.world import english, portuguese
 from prosa.corpus.world.frames import Forms
 from prosa.corpus.world.knowledge import Fact, Knowledge, Person, Thing
 
+_INFLECTIONS = {
+    "pt": (portuguese.noun_forms, portuguese.verb_forms),
+    "en": (english.noun_forms, english.verb_forms),
+}
 _MONTHS = {
     "pt": ("janeiro", "fevereiro", "março", "abril", "maio", "junho", "julho", "agosto", "setembro", "outubro",
            "novembro", "dezembro"),
@@ -38,12 +42,11 @@ class Cast:
 def build_cast(knowledge: Knowledge, language: str) -> Cast:
     """All forms of `knowledge` in `language`, links flattened: `{p.home.no}`, `{p.trade.tool.o}`."""
     forms: dict[str, Forms] = {}
-    noun = portuguese.noun_forms if language == "pt" else english.noun_forms
     things = [*knowledge.ingredients, *knowledge.animals, *knowledge.objects, *knowledge.dishes, *knowledge.trades]
     for thing in things + list(knowledge.places):
         forms[thing.id] = _thing_forms(thing, language)
         if thing.kind == "trade" and language == "pt":
-            forms[thing.id + "/f"] = _thing_forms(thing, language) | noun(f"a {thing.details['f']}")
+            forms[thing.id + "/f"] = _thing_forms(thing, language) | portuguese.noun_forms(f"a {thing.details['f']}")
     for thing in (*knowledge.dishes, *knowledge.places, *knowledge.events):
         forms[thing.id] = dict(forms.get(thing.id) or _thing_forms(thing, language)) | {
             key: value for name, link in thing.links.items() for key, value in nested(name, forms[link.id]).items()
@@ -59,25 +62,18 @@ def nested(name: str, forms: Forms) -> dict[str, str]:
 
 def _thing_forms(thing: Thing, language: str) -> dict[str, str]:
     details = thing.details
+    noun, verb = _INFLECTIONS[language]
     if language == "pt":
-        forms = portuguese.noun_forms(f"o {thing.pt}" if thing.kind == "trade" else thing.pt)
+        forms = noun(f"o {thing.pt}" if thing.kind == "trade" else thing.pt)
     else:
-        forms = english.noun_forms(thing.en)
+        forms = noun(thing.en)
         if thing.kind == "place":
-            the = thing.en
-            at = details["at"]
-            to = "to"
-            forms |= {"the": the, "at": f"{at} {the}", "to": f"{to} {the}", "": the.removeprefix("the ")}
+            # A street has no article, so that its name stands for "the" form too.
+            forms |= {"the": thing.en, "at": f"{details['at']} {thing.en}", "to": f"to {thing.en}"}
     own = {key[:-3]: value for key, value in details.items() if key.endswith(f"_{language}")}
-    for key in ("tool", "product", "kind"):
+    for key, inflect in (("tool", noun), ("product", noun), ("kind", noun), ("does", verb)):
         if key in own:
-            text = own.pop(key)
-            if language == "pt" and key == "kind":
-                text = f"{thing.pt[0]} {text}" if text != "agência de correio" else f"a {text}"
-            forms |= nested(key, portuguese.noun_forms(text) if language == "pt" else english.noun_forms(text))
-    if "does" in own:
-        text = own.pop("does")
-        forms |= nested("does", portuguese.verb_forms(text) if language == "pt" else english.verb_forms(text))
+            forms |= nested(key, inflect(own.pop(key)))
     if "colour" in own and language == "pt":
         own["colour"] = portuguese.adjective_forms(own["colour"])[forms["g"]]
     if "month" in details:

@@ -3,7 +3,8 @@
 {p.home.no}         a form of a member of the cast       {p:o|a}       agrees with the gender of p
 {#flower.um}        a word of a list, in some form       {#flower=f}   the same, kept in the cast as f
 {#mood~p}           an adjective that agrees with p      [a|b|c]       one of several phrasings
-{@weather}          a frame of another section           {@home(q)}    the same, told of q instead of p
+{@close}            a frame of another section           {@home(q)}    the same, told of q instead of p
+{@fact}             something known of p                 {!p.trade}    counts as told: {@fact} will not repeat it
 """
 
 import re

@@ -14,7 +14,7 @@ from prosa.corpus.world.tables import entries, sections, table
 from prosa.streams import python_stream
 from tests.corpus.world.towns import documents, full_town, small_town
 
-GOLDEN = "22e55204d8ff9bd60cf2bdc5a1b5247786e4bdf6774ca0dca3b1d1de46e6844c"
+GOLDEN = "12207ed872193c4ec7fa33cdb056b05c7eb6cbc071b465ae0c2bc98e5e1d95c7"
 
 
 def prose(town: World, language: str) -> Iterator[WorldDocument]:
