@@ -49,7 +49,11 @@ def read_results(path: Path) -> dict[str, Result]:
 def render(results: dict[str, Result]) -> str:
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {version('torch')}"
-    lines = [f"Commit `{commit.stdout.strip()}`, {system}.", "", "| promise | trials | failed tests | seconds |"]
+    lines = [
+        f"Commit `{commit.stdout.strip()}`, {system}. Seeds are fixed in the tests.",
+        "",
+        "| promise | trials | failed tests | seconds |",
+    ]
     lines += ["|---|---:|---:|---:|"]
     for name in sorted(results, key=lambda name: (name[0], int("0" + re.sub(r"\D", "", name)))):
         result = results[name]
