@@ -48,7 +48,7 @@ def write_report(results: Path, page: Path) -> None:
         curve = find_curve(record["result"])
         if curve and find_spec("matplotlib"):
             draw_curve(curve, page.parent / "benchmarks" / f"{name}.svg", title=heading)
-        parts.append(f"## {heading}\n\n{write(record)}\n{write_origin(record)}\n")
+        parts.append(f"## {heading}\n\n{write(record)}\n{write_origin(record)}")
     page.write_text("\n".join(parts), encoding="utf-8")
     say(f"wrote {page}")
 
@@ -73,7 +73,8 @@ def write_origin(record: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"`{record['command']}` on {machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, "
-        f"{machine['system']}; {record['date']}, commit {record['commit'] or 'unknown'}; {packages}.\n"
+        f"{machine['system']}, load {machine['load_at_the_end']} at the end; "
+        f"{record['date']}, commit {record['commit'] or 'unknown'}; {packages}.\n"
     )
 
 

@@ -31,12 +31,13 @@ def write_facts(result: dict[str, Any]) -> str:
         f"{training['dtype']}, {'compiled' if training['is_compiled'] else 'eager'}. "
         f"The whole life took {result['wall_seconds'] / 60:.1f} minutes.\n"
     )
-    for source in result["sources"]:
-        for kind in ("rejected", "skipped", "repaired"):
-            if source[kind]:
-                counts = ", ".join(f"{reason} {count:,}" for reason, count in source[kind].items())
-                text += f"\n- {source['name']}, {kind}: {counts}"
-    return text + "\n"
+    lines = [
+        f"- {source['name']}, {what}: " + ", ".join(f"{reason} {count:,}" for reason, count in source[what].items())
+        for source in result["sources"]
+        for what in ("rejected", "skipped", "repaired")
+        if source[what]
+    ]
+    return "\n".join([text, *lines, ""] if lines else [text])
 
 
 def write_bits(evaluation: dict[str, Any]) -> str:
@@ -68,7 +69,7 @@ def write_bits(evaluation: dict[str, Any]) -> str:
 
 def write_samples(samples: list[dict[str, str]]) -> str:
     """Each sample as it was written, the prompt in bold; temperature 0.7, top-p 0.95, seeds 1, 2, ... none left out."""
-    lines = ["Samples (temperature 0.7, top-p 0.95, seeds 1, 2, ...; none left out):\n"]
+    lines = ["Samples (temperature 0.7, top-p 0.95, seeds 1, 2, ...; none left out); the model begins at the arrow:\n"]
     for sample in samples:
         text = f"{sample['prompt']}⟶{sample['text']}".replace("```", "'''")
         lines.append(f"```text\n{text}\n```\n")
