@@ -125,17 +125,18 @@ def describe_versions() -> dict[str, str]:
 
 def describe_commit() -> str:
     """The commit of this checkout, with `+changes` when the program differs from it, or `` where there is no git."""
+    # Results are left out, since each benchmark writes one.
+    program = ["prosa", "configs", "benchmarks/*.py"]
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+changes"],
-            cwd=REPO,
-            capture_output=True,
-            text=True,
-            check=True,
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=REPO, capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            ["git", "diff", "--name-only", "HEAD", "--", *program], cwd=REPO, capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return found.stdout.strip()
+    return commit.stdout.strip() + ("+changes" if changes.stdout else "")
 
 
 def say(text: str) -> None:
