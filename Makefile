@@ -42,7 +42,8 @@ check: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 torture: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m torture --timeout 3600
+	$(BIN)/python -m pytest -m torture --timeout 3600 --junitxml=$(VENV)/torture.xml
+	$(BIN)/python -m tests.faults.report $(VENV)/torture.xml
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks

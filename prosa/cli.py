@@ -53,40 +53,39 @@ def run_life(
 @corpus_app.command("build")
 def corpus_build(target: Target, overrides: Overrides = None, run: RunFolder = None, workers: int = 0) -> None:
     """Read, clean, deduplicate and split the sources."""
-    from prosa.corpus import describe_corpus
-    from prosa.life import prepare_corpus, resolve_life
+    from prosa.corpus import describe_corpus, open_corpus
+    from prosa.life import prepare_inputs, resolve_life
     from prosa.tables import print_corpus
 
     folder, life = resolve_life(target, overrides or [], run)
-    corpus, _ = prepare_corpus(folder, life.corpus, workers=workers)
-    print_corpus(describe_corpus(corpus))
+    prepare_inputs(folder, life, last="corpus", workers=workers)
+    print_corpus(describe_corpus(open_corpus(folder / "corpus")))
 
 
 @corpus_app.command("show")
 def corpus_show(target: Target, overrides: Overrides = None, run: RunFolder = None, as_json: AsJson = False) -> None:
     """What is in the corpus: documents, bytes, languages, kinds, duplicates, rejects, samples."""
-    from prosa.corpus import describe_corpus
-    from prosa.life import count_tokens, prepare_corpus, resolve_life
+    from prosa.corpus import describe_corpus, open_corpus
+    from prosa.life import count_tokens, prepare_inputs, resolve_life
     from prosa.tables import print_corpus
 
     folder, life = resolve_life(target, overrides or [], run)
-    corpus, _ = prepare_corpus(folder, life.corpus, is_shown=not as_json)
-    description = describe_corpus(corpus) | {"tokens": count_tokens(folder)}
+    prepare_inputs(folder, life, last="corpus", is_shown=not as_json)
+    description = describe_corpus(open_corpus(folder / "corpus")) | {"tokens": count_tokens(folder)}
     print_json(description) if as_json else print_corpus(description)
 
 
 @tokenizer_app.command("train")
 def tokenizer_train(target: Target, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Train a byte-level BPE on the corpus and write the token shards."""
-    from prosa.life import prepare_corpus, prepare_tokenizer, prepare_tokens, resolve_life
+    from prosa.corpus import open_corpus
+    from prosa.life import prepare_inputs, resolve_life
     from prosa.tables import print_tokenizer
-    from prosa.tokenizer import describe_tokenizer
+    from prosa.tokenizer import Tokenizer, describe_tokenizer
 
     folder, life = resolve_life(target, overrides or [], run)
-    corpus, _ = prepare_corpus(folder, life.corpus)
-    tokenizer, _ = prepare_tokenizer(folder, corpus, life.tokenizer)
-    prepare_tokens(folder, corpus, tokenizer)
-    print_tokenizer(describe_tokenizer(tokenizer, corpus))
+    prepare_inputs(folder, life)
+    print_tokenizer(describe_tokenizer(Tokenizer.load(folder / "tokenizer"), open_corpus(folder / "corpus")))
 
 
 @tokenizer_app.command("show")
@@ -123,14 +122,14 @@ def plan(
 ) -> None:
     """What would be trained here in that time, and why, without training."""
     from prosa.device import choose_device
-    from prosa.life import prepare_corpus, prepare_tokenizer, prepare_tokens, resolve_life
+    from prosa.life import prepare_inputs, resolve_life
     from prosa.tables import print_choices
+    from prosa.tokenizer import open_shards
     from prosa.training import plan_shape
 
     folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
-    corpus, _ = prepare_corpus(folder, life.corpus, is_shown=not as_json)
-    tokenizer, _ = prepare_tokenizer(folder, corpus, life.tokenizer)
-    shards, _ = prepare_tokens(folder, corpus, tokenizer, is_shown=not as_json)
+    prepare_inputs(folder, life, is_shown=not as_json)
+    shards = open_shards(folder / "tokens")
     device = choose_device(life.pretrain.device, life.pretrain.dtype, life.pretrain.threads)
     train_tokens = sum(shards.n_tokens("train", source) for source in shards.sources)
     shape = plan_shape(life.pretrain, device, vocab_size=shards.vocab_size, train_tokens=train_tokens)

@@ -4,10 +4,14 @@ Stages here: corpus -> tokenizer -> tokens -> base -> evaluation. A stage is mad
 changed; a trained one is never thrown away, but moved aside when asked.
 """
 
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,6 +28,7 @@ from prosa.rundir import (
     is_complete,
     lock_run,
     record_stage,
+    remove_stale,
     stage_is_current,
     write_durably,
     write_json_durably,
@@ -41,7 +46,15 @@ from prosa.tables import (
     say_in,
     show_bytes,
 )
-from prosa.tokenizer import Tokenizer, TokenizerSettings, TokenShards, build_shards, open_shards, train_tokenizer
+from prosa.tokenizer import (
+    Tokenizer,
+    TokenizerSettings,
+    TokenShards,
+    build_shards,
+    open_shards,
+    train_tokenizer,
+    training_report,
+)
 from prosa.training import FitResult, TrainingSettings, join_world, wait_for_main
 
 # Muennighoff et al. 2023 (arXiv:2305.16264): up to four epochs, repeated text is nearly as good as new text.
@@ -55,51 +68,112 @@ class LifeSettings(Settings):
     lang: str = Field(default="", pattern="^(pt|en|)$")
     corpus: CorpusSettings
     tokenizer: TokenizerSettings = TokenizerSettings()
-    pretrain: TrainingSettings = TrainingSettings(minutes=5)
+    pretrain: TrainingSettings = TrainingSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
 
-def prepare_corpus(
-    run: Path, settings: CorpusSettings, *, workers: int = 0, is_shown: bool = True
-) -> tuple[Corpus, bool]:
-    """The run's corpus, built unless it is current; and whether it was built now."""
+def prepare_inputs(
+    run: Path,
+    life: LifeSettings,
+    *,
+    last: Literal["corpus", "tokenizer", "tokens"] = "tokens",
+    language: Language = "en",
+    workers: int = 0,
+    is_shown: bool = True,
+) -> None:
+    """Corpus, tokenizer and token shards of a run up to the stage `last`, each made unless it is current."""
+    with lock_run(run):
+        remove_stale(run)
+        write_durably(run / "prosa.toml", dump_settings(life).encode())
+        corpus = _prepare_corpus(run, life.corpus, language, workers, is_shown)
+        if last == "corpus":
+            return
+        tokenizer = _prepare_tokenizer(run, corpus, life.tokenizer, language, is_shown)
+        if last == "tokens":
+            _prepare_tokens(run, corpus, tokenizer, language, workers, is_shown)
+
+
+def _prepare_corpus(run: Path, settings: CorpusSettings, language: Language, workers: int, is_shown: bool) -> Corpus:
     folder, inputs, values = run / "corpus", corpus_inputs(settings), settings.model_dump(mode="json")
-    if stage_is_current(run, "corpus", settings=values, inputs=inputs):
-        return open_corpus(folder), False
-    with Progress("corpus", None, unit="byte", is_shown=is_shown) as bar:
-        corpus = build_corpus(settings, folder, workers=workers, progress=lambda doing, n: bar.update(n, now=doing))
-    record_stage(run, "corpus", settings=values, inputs=inputs, outputs={"corpus": corpus.hash})
-    return corpus, True
+    with _stage(language, "corpus", is_shown) as said:
+        if stage_is_current(run, "corpus", settings=values, inputs=inputs):
+            corpus = open_corpus(folder)
+            said.is_kept = True
+        else:
+            with Progress("corpus", None, unit="byte", is_shown=is_shown) as bar:
+                corpus = build_corpus(
+                    settings, folder, workers=workers, progress=lambda doing, n: bar.update(n, now=doing)
+                )
+            record_stage(run, "corpus", settings=values, inputs=inputs, outputs={"corpus": corpus.hash})
+        n_documents = sum(part.n_documents for part in corpus.parts)
+        n_bytes = sum(part.n_bytes for part in corpus.parts)
+        said.text = f"{n_documents:,} {say_in(language, 'documents')}, {show_bytes(n_bytes)}"
+    return corpus
 
 
-def prepare_tokenizer(run: Path, corpus: Corpus, settings: TokenizerSettings) -> tuple[Tokenizer, bool]:
-    """The run's tokenizer, trained unless it is current; and whether it was trained now."""
+def _prepare_tokenizer(
+    run: Path, corpus: Corpus, settings: TokenizerSettings, language: Language, is_shown: bool
+) -> Tokenizer:
     folder, inputs, values = run / "tokenizer", {"corpus": corpus.hash}, settings.model_dump(mode="json")
-    if stage_is_current(run, "tokenizer", settings=values, inputs=inputs):
-        return Tokenizer.load(folder), False
-    tokenizer = train_tokenizer(corpus, settings, folder)
-    record_stage(run, "tokenizer", settings=values, inputs=inputs, outputs={"tokenizer": tokenizer.hash})
-    return tokenizer, True
+    with _stage(language, "tokenizer", is_shown) as said:
+        if stage_is_current(run, "tokenizer", settings=values, inputs=inputs):
+            tokenizer = Tokenizer.load(folder)
+            said.is_kept = True
+        else:
+            tokenizer = train_tokenizer(corpus, settings, folder)
+            record_stage(run, "tokenizer", settings=values, inputs=inputs, outputs={"tokenizer": tokenizer.hash})
+        said.text = training_report(folder)
+    return tokenizer
 
 
-def prepare_tokens(
-    run: Path, corpus: Corpus, tokenizer: Tokenizer, *, workers: int = 0, is_shown: bool = True
-) -> tuple[TokenShards, bool]:
-    """The run's token shards, written unless they are current; and whether they were written now."""
+def _prepare_tokens(
+    run: Path, corpus: Corpus, tokenizer: Tokenizer, language: Language, workers: int, is_shown: bool
+) -> None:
     folder, inputs = run / "tokens", {"corpus": corpus.hash, "tokenizer": tokenizer.hash}
-    if stage_is_current(run, "tokens", settings={}, inputs=inputs):
-        return open_shards(folder), False
-    done = 0
-    with Progress("tokens", sum(part.n_bytes for part in corpus.parts), unit="byte", is_shown=is_shown) as bar:
+    n_bytes = sum(part.n_bytes for part in corpus.parts)
+    with _stage(language, "tokens", is_shown) as said:
+        if stage_is_current(run, "tokens", settings={}, inputs=inputs):
+            shards = open_shards(folder)
+            said.is_kept = True
+        else:
+            shards = _write_shards(folder, corpus, tokenizer, n_bytes, workers, is_shown)
+            record_stage(run, "tokens", settings={}, inputs=inputs, outputs={"tokens": shards.hash})
+        n_train, n_validation = (sum(counts.values()) for counts in _count_tokens(shards).values())
+        said.text = (
+            f"{n_train:,} {say_in(language, 'for training')}, {n_validation:,} {say_in(language, 'for validation')}, "
+            f"{n_bytes / max(1, n_train + n_validation):.2f} {say_in(language, 'bytes a token')}"
+        )
 
-        def count(part: str, n_bytes: int) -> None:
+
+def _write_shards(
+    folder: Path, corpus: Corpus, tokenizer: Tokenizer, n_bytes: int, workers: int, is_shown: bool
+) -> TokenShards:
+    done = 0
+    with Progress("tokens", n_bytes, unit="byte", is_shown=is_shown) as bar:
+
+        def count(part: str, part_bytes: int) -> None:
             nonlocal done
-            done += n_bytes
+            done += part_bytes
             bar.update(done)
 
-        shards = build_shards(corpus, tokenizer, folder, workers=workers, progress=count)
-    record_stage(run, "tokens", settings={}, inputs=inputs, outputs={"tokens": shards.hash})
-    return shards, True
+        return build_shards(corpus, tokenizer, folder, workers=workers, progress=count)
+
+
+@dataclass(slots=True)
+class _Said:
+    text: str = ""
+    is_kept: bool = False
+
+
+@contextmanager
+def _stage(language: Language, stage: str, is_shown: bool) -> Iterator[_Said]:
+    """Prints one line about a stage when it is done, with its seconds unless it was kept."""
+    started = time.monotonic()
+    said = _Said()
+    yield said
+    if is_shown:
+        kept = f"  ({say_in(language, 'kept')})" if said.is_kept else ""
+        print_stage(language, stage, said.text + kept, None if said.is_kept else time.monotonic() - started)
 
 
 def set_aside(run: Path, stage: str) -> Path:
@@ -145,8 +219,7 @@ def pretrain_base(
     with join_world(choose_device_type(life.pretrain.device)) as world_of_processes:
         is_shown = is_shown and world_of_processes.is_main
         if world_of_processes.is_main:
-            write_durably(run / "prosa.toml", dump_settings(life).encode())
-            _prepare_inputs(run, life, language, is_shown)
+            prepare_inputs(run, life, language=language, is_shown=is_shown)
         wait_for_main(world_of_processes)
         tokenizer, shards = Tokenizer.load(run / "tokenizer"), open_shards(run / "tokens")
         result = pretrain.main(
@@ -206,18 +279,18 @@ def compare_models(
 def live(run: Path, life: LifeSettings, *, lang: str = "", restart: str = "", allow_drift: Sequence[str] = ()) -> bool:
     """All stages in turn and a summary at the end; False when a signal stopped it before that."""
     language = choose_language(lang or life.lang)
-    with lock_run(run):
-        if restart:
+    if restart:
+        with lock_run(run):
             set_aside(run, restart)
-        started = time.monotonic()
-        result = pretrain_base(run, life, language=language, allow_drift=allow_drift)
-        if not result.is_finished:
-            print_stage(language, "base", say_in(language, "stopped"), None)
-            return False
-        print_stage(language, "base", f"{result.position.tokens_seen:,} tokens", time.monotonic() - started)
-        started = time.monotonic()
-        evaluation = evaluate_base(run, language=language)
-        print_stage(language, "evaluation", str(run / "evaluation" / "base.json"), time.monotonic() - started)
+    started = time.monotonic()
+    result = pretrain_base(run, life, language=language, allow_drift=allow_drift)
+    if not result.is_finished:
+        print_stage(language, "base", say_in(language, "stopped"), None)
+        return False
+    print_stage(language, "base", f"{result.position.tokens_seen:,} tokens", time.monotonic() - started)
+    started = time.monotonic()
+    evaluation = evaluate_base(run, language=language)
+    print_stage(language, "evaluation", str(run / "evaluation" / "base.json"), time.monotonic() - started)
     summarize(run, life, evaluation, language)
     return True
 
@@ -237,8 +310,8 @@ def summarize(run: Path, life: LifeSettings, evaluation: Evaluation, language: L
     print_next_tokens(prompt, llm.next_token(prompt)[:10], language)
     print_evaluation(evaluation, language, to_stderr=True)
     commands = [
-        f'prosa generate {run} "{prompts[0]}"',
-        f'prosa generate {run} "{prompts[-1]}" --explain -m 8',
+        f"prosa generate {run} {shlex.quote(prompts[0])}",
+        f"prosa generate {run} {shlex.quote(prompts[-1])} --explain -m 8",
         f"prosa corpus show {run}",
         f"prosa evaluate {run}",
     ]
@@ -257,33 +330,11 @@ def count_tokens(run: Path) -> dict[str, dict[str, int]]:
     """Tokens of each split and source, or nothing where no tokens were written yet."""
     if not is_complete(run / "tokens"):
         return {}
-    shards = open_shards(run / "tokens", verify=False)
+    return _count_tokens(open_shards(run / "tokens", verify=False))
+
+
+def _count_tokens(shards: TokenShards) -> dict[str, dict[str, int]]:
     return {split: {name: shards.n_tokens(split, name) for name in shards.sources} for split in ("train", "validation")}
-
-
-def _prepare_inputs(run: Path, life: LifeSettings, language: Language, is_shown: bool) -> None:
-    def tell(stage: str, text: str, started: float, was_made: bool) -> None:
-        if is_shown:
-            print_stage(language, stage, text, time.monotonic() - started if was_made else None)
-
-    kept = f"  ({say_in(language, 'kept')})"
-    started = time.monotonic()
-    corpus, was_made = prepare_corpus(run, life.corpus, is_shown=is_shown)
-    n_documents = sum(part.n_documents for part in corpus.parts)
-    n_bytes = sum(part.n_bytes for part in corpus.parts)
-    text = f"{n_documents:,} {say_in(language, 'documents')}, {show_bytes(n_bytes)}"
-    tell("corpus", text + ("" if was_made else kept), started, was_made)
-    started = time.monotonic()
-    tokenizer, was_made = prepare_tokenizer(run, corpus, life.tokenizer)
-    tell("tokenizer", f"{tokenizer.vocab_size:,} tokens" + ("" if was_made else kept), started, was_made)
-    started = time.monotonic()
-    shards, was_made = prepare_tokens(run, corpus, tokenizer, is_shown=is_shown)
-    n_train, n_validation = (
-        sum(shards.n_tokens(split, name) for name in shards.sources) for split in ("train", "validation")
-    )
-    text = f"{n_train:,} {say_in(language, 'for training')}, {n_validation:,} {say_in(language, 'for validation')}"
-    text += f", {n_bytes / max(1, n_train + n_validation):.2f} {say_in(language, 'bytes a token')}"
-    tell("tokens", text + ("" if was_made else kept), started, was_made)
 
 
 def _announce(shards: TokenShards, language: Language, job: pretrain.Job, device: Device) -> None:

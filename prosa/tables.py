@@ -53,6 +53,7 @@ PHRASES: dict[str, dict[Language, str]] = {
         "pt": "é lido {epochs:.0f} vezes; além de quatro, um modelo aprende pouco mais com ele",
     },
     "files": {"en": "files", "pt": "arquivos"},
+    "file": {"en": "file", "pt": "arquivo"},
 }
 
 
@@ -69,7 +70,7 @@ def choose_language(wanted: str = "") -> Language:
 
 
 def err_console() -> Console:
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 
 
 def out_console() -> Console:
@@ -233,7 +234,8 @@ def print_tree(run: Path, commands: Sequence[str], language: Language) -> None:
             continue
         n_files = sum(1 for item in path.rglob("*") if item.is_file()) if path.is_dir() else 1
         size = sum(item.stat().st_size for item in ([path] if path.is_file() else path.rglob("*")) if item.is_file())
-        note = f"  {show_bytes(size)}" + (f", {n_files} {say_in(language, 'files')}" if path.is_dir() else "")
+        files = say_in(language, "file" if n_files == 1 else "files")
+        note = f"  {show_bytes(size)}" + (f", {n_files} {files}" if path.is_dir() else "")
         tree.add(Text(path.name + (os.sep if path.is_dir() else "")).append(note, style="dim"))
     console = err_console()
     console.print(Text(f"\n{say_in(language, 'made')}", style="bold underline"))

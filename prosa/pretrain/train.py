@@ -18,7 +18,7 @@ from prosa.checkpoint import check_fingerprint
 from prosa.config import Settings, dump_settings, read_settings
 from prosa.corpus import KINDS
 from prosa.device import Device, choose_device
-from prosa.evaluate import bits_per_byte
+from prosa.evaluate import EncodedDocuments, bits_per_byte, encoded_split
 from prosa.generate import LanguageModel
 from prosa.model import ModelSettings, Transformer, flops_per_token, init_weights, save_model
 from prosa.rundir import lock_run, remove_stale, write_durably
@@ -102,6 +102,7 @@ def main(
         init_weights(model, job.fit.seed)
         model.to(device.torch_device).train()
         writer = LanguageModel(model, tokenizer)
+        validation = encoded_split(shards, "validation", tokenizer)
         prompts = choose_prompts(shards, tokenizer)
         result = fit(
             model,
@@ -112,7 +113,7 @@ def main(
             fingerprint=_fingerprint(job, world),
             device=device,
             world=world,
-            evaluate=lambda: _evaluate(model, shards, device),
+            evaluate=lambda: _evaluate(model, validation, device),
             sample=lambda: _sample(writer, prompts, job.fit.seed),
             flops_per_token=flops_per_token(job.model, job.model.context_length),
             trackers=settings.trackers,
@@ -181,8 +182,8 @@ def _fingerprint(job: Job, world: World) -> dict[str, Any]:
     }
 
 
-def _evaluate(model: Transformer, shards: TokenShards, device: Device) -> Mapping[str, float]:
-    result = bits_per_byte(model, shards, device=device, max_tokens=_VALIDATION_TOKENS)
+def _evaluate(model: Transformer, validation: EncodedDocuments, device: Device) -> Mapping[str, float]:
+    result = bits_per_byte(model, validation, device=device, max_tokens=_VALIDATION_TOKENS)
     return {"bits_per_byte": result.total.bits_per_byte}
 
 

@@ -111,7 +111,7 @@ def fit(
     with (
         catch_stop_signals() as stop,
         Progress("training", settings.steps, is_shown=is_shown) as bar,
-        Trackers(trackers if world.is_main else (), folder) as tracked,
+        Trackers(trackers if world.is_main else (), folder, resume_step=run.position.step) as tracked,
     ):
         run.open_logs()
         if settings.is_compiled and is_shown:

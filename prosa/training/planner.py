@@ -1,15 +1,16 @@
 """Minutes, tokens or steps become a whole training job: shape, batch, learning rates, length, each with its reason.
 
 The shape follows from the compute that the time buys on this machine (device.measure_matmul); the length follows
-from a measured step of that very shape. Nothing chosen by hand is overruled. The rules are starting points measured
-on corpora of 1 to 60 MB (docs/training.md); they hold for models of roughly 0.5M to 50M parameters.
+from a measured step of that very shape. Nothing chosen by hand is overruled. The rules are starting points for models
+of roughly 0.5M to 50M parameters, each explained in docs/training.md.
 """
 
 import math
 import shutil
 import sys
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prosa.config import Settings
 from prosa.device import Device, available_memory_bytes
@@ -22,14 +23,15 @@ from prosa.training.optimizers import OptimizerSettings
 _EXPECTED_SHARE = 0.30
 # Tokens trained on per parameter inside the blocks. Hoffmann et al. 2022 (arXiv:2203.15556) found 20 for large models
 # with AdamW; small ones with Muon, in minutes, do best with fewer (docs/training.md).
-_TOKENS_PER_PARAMETER = 5
+_TOKENS_PER_PARAMETER = 2
 # Compiling costs about half a minute and makes a step about 1.5 times as fast, so it pays after 90 seconds.
 _SECONDS_WHERE_COMPILING_PAYS = 90
+_DEFAULT_MINUTES = 5.0
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
 
 
 class TrainingSettings(Settings):
-    """How long, how large, how fast; 0 (or auto) means chosen by the planner."""
+    """How long, how large, how fast; 0 (or auto) means chosen by the planner, and no length at all five minutes."""
 
     minutes: float = Field(default=0.0, ge=0, le=100_000)
     tokens: int = Field(default=0, ge=0, le=10**15)
@@ -62,6 +64,12 @@ class TrainingSettings(Settings):
     keep_checkpoints: int = Field(default=2, ge=1)
     trackers: tuple[str, ...] = ()
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_length(cls, values: dict[str, Any]) -> dict[str, Any]:
+        is_given = any(name in values for name in ("minutes", "tokens", "steps"))
+        return values if is_given else values | {"minutes": _DEFAULT_MINUTES}
 
 
 class Choice(Settings):

@@ -20,10 +20,15 @@ def test_more_time_and_faster_machines_train_larger_models():
     assert count_parameters(shape_of(SLOW, minutes=30).model) < count_parameters(shape_of(FAST, minutes=30).model)
 
 
-@pytest.mark.parametrize("wanted", [{}, {"minutes": 1, "steps": 10}, {"tokens": 1000, "steps": 10}])
+@pytest.mark.parametrize("wanted", [{"minutes": 0}, {"minutes": 1, "steps": 10}, {"tokens": 1000, "steps": 10}])
 def test_the_length_is_given_exactly_once(wanted):
     with pytest.raises(ConfigError, match="must be given once"):
         shape_of(**wanted)
+
+
+def test_without_any_length_it_is_five_minutes():
+    assert TrainingSettings().minutes == TrainingSettings(depth=3).minutes == 5
+    assert TrainingSettings(steps=7).minutes == 0
 
 
 def test_what_is_set_by_hand_stays():
@@ -51,7 +56,7 @@ def test_the_three_phases_make_up_the_steps():
         settings, _ = plan_length(
             TrainingSettings(steps=steps), shape_of(steps=steps), step_seconds=0.2, seconds_spent=0
         )
-        assert 1 <= settings.warmup_steps and settings.warmup_steps + settings.cooldown_steps <= steps
+        assert settings.warmup_steps >= 1 and settings.warmup_steps + settings.cooldown_steps <= steps
 
 
 def test_a_small_corpus_gets_dropout_and_a_small_batch():
