@@ -37,6 +37,8 @@ def join_world(device_type: str = "cpu") -> Iterator[World]:
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size())
+        # A process that leaves early would break the connections of those still at work.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
