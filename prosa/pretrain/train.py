@@ -34,6 +34,7 @@ from prosa.training import (
     World,
     fit,
     measure_step,
+    needs_step_time,
     plan_length,
     plan_shape,
     probe_settings,
@@ -150,11 +151,13 @@ def _plan_job(
     shape = Shape.model_validate_json(share(shape.model_dump_json(), world))
     model = Transformer(shape.model).to(device.torch_device).train()
     init_weights(model, settings.seed)
-    batches = Batches(
-        shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
-    )
-    probe = probe_settings(shape, settings.seed)
-    step_seconds = measure_step(model, loss, batches, probe, device=device, world=world)
+    step_seconds = 0.0
+    if needs_step_time(settings):
+        batches = Batches(
+            shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
+        )
+        probe = probe_settings(shape, settings.seed)
+        step_seconds = measure_step(model, loss, batches, probe, device=device, world=world)
     length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
     job = Job(
         requested=settings,

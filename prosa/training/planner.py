@@ -49,6 +49,7 @@ class TrainingSettings(Settings):
     micro_batch: int = Field(default=0, ge=0, le=1_000_000)
     learning_rate: float = Field(default=0.0, ge=0, le=10)
     matrix_learning_rate: float = Field(default=0.0, ge=0, le=10)
+    matrix_momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.1, ge=0, le=10)
     gradient_clip: float = Field(default=1.0, ge=0)
     warmup_fraction: float = Field(default=0.02, ge=0, le=1)
@@ -135,6 +136,11 @@ def probe_settings(shape: Shape, seed: int) -> FitSettings:
     )
 
 
+def needs_step_time(wanted: TrainingSettings) -> bool:
+    """Whether anything is still to be derived from how long a step takes."""
+    return wanted.minutes > 0 or not all((wanted.evaluate_every, wanted.sample_every, wanted.save_every))
+
+
 def plan_length(
     wanted: TrainingSettings, shape: Shape, *, step_seconds: float, seconds_spent: float
 ) -> tuple[FitSettings, tuple[Choice, ...]]:
@@ -150,7 +156,7 @@ def plan_length(
         steps = wanted.steps or max(1, round(wanted.tokens / batch_tokens))
         reason = "as given" if wanted.steps else f"{wanted.tokens:,} tokens"
     choices.append(Choice(name="steps", value=f"{steps:,}", reason=reason))
-    optimizer = _choose_rates(wanted, shape.model, choices)
+    optimizer = _choose_rates(wanted, shape.model, steps, choices)
     warmup = min(steps, max(1, round(wanted.warmup_fraction * steps)))
     cooldown = min(steps - warmup, round(wanted.cooldown_fraction * steps))
     choices.append(
@@ -161,7 +167,7 @@ def plan_length(
         )
     )
     # Saving, checking and sampling by steps, not by the clock, so that a resumed run does the same again.
-    per_minute = max(1, round(60 / step_seconds))
+    per_minute = max(1, round(60 / step_seconds)) if step_seconds else steps
     fit = FitSettings(
         steps=steps,
         batch_size=shape.batch_size,
@@ -273,7 +279,9 @@ def _choose_dropout(epochs: float, choices: list[Choice]) -> float:
     return dropout
 
 
-def _choose_rates(wanted: TrainingSettings, model: ModelSettings, choices: list[Choice]) -> OptimizerSettings:
+def _choose_rates(
+    wanted: TrainingSettings, model: ModelSettings, steps: int, choices: list[Choice]
+) -> OptimizerSettings:
     matrix = wanted.matrix_learning_rate or 0.02
     other = wanted.learning_rate or round(5e-3 * (256 / model.d_model) ** 0.5, 5)
     choices.append(
@@ -286,6 +294,8 @@ def _choose_rates(wanted: TrainingSettings, model: ModelSettings, choices: list[
     return OptimizerSettings(
         matrix_learning_rate=matrix,
         learning_rate=other,
+        # A short run has no time to fill a long memory (benchmarks/shakespeare.py: 0.9 beats 0.95 in 150 steps).
+        matrix_momentum=wanted.matrix_momentum or (0.9 if steps < 500 else 0.95),
         weight_decay=wanted.weight_decay,
         gradient_clip=wanted.gradient_clip,
     )
