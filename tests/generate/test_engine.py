@@ -117,7 +117,7 @@ def test_writing_ignores_dropout_and_leaves_training_mode_as_it_was() -> None:
     sampling = Sampling(seed=1, max_new_tokens=10)
     assert llm.complete([[65]], sampling)[0][0].ids == write_slowly(byte_model(), [65], sampling)[0]
     assert llm.model.training
-    next(llm.generate("a", stream=True))
+    assert "".join(llm.generate("a", seed=1, max_new_tokens=10, stream=True))
     assert llm.next_token("a") and llm.score("a", "b") and llm.model.training
 
 
