@@ -52,16 +52,21 @@ class WorldSettings(Settings):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
+    # What five minutes on two cores can learn by heart: benchmarks/quickstart.py.
     "small": {
-        "n_people": 24,
-        "n_places": 20,
+        "n_people": 10,
+        "n_places": 10,
         "n_trades": 16,
         "n_animals": 16,
         "n_dishes": 16,
         "n_objects": 16,
-        "n_events": 6,
-        "richness": 0.4,
-        "size_bytes": 4_000_000,
+        "n_events": 3,
+        "richness": 0.25,
+        "size_bytes": 6_000_000,
+        "book": 0.22,
+        "article": 0.50,
+        "conversation": 0.22,
+        "code": 0.06,
     },
 }
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}

@@ -14,7 +14,7 @@ from prosa.corpus.world.tables import entries, sections, table
 from prosa.streams import python_stream
 from tests.corpus.world.towns import documents, full_town, small_town
 
-GOLDEN = "12207ed872193c4ec7fa33cdb056b05c7eb6cbc071b465ae0c2bc98e5e1d95c7"
+GOLDEN = "a7aba9cce852999b1f43d59d1168115cacaef3cf3d5347c84df52f24089064ef"
 
 
 def prose(town: World, language: str) -> Iterator[WorldDocument]:
