@@ -306,7 +306,9 @@ def summarize(run: Path, life: LifeSettings, evaluation: Evaluation, language: L
     ]
     print_samples(samples, language)
     town = _world(life)
-    prompt = town.cloze(language)[0].prompt if town and language in town.settings.languages else prompts[0]
+    clozes = town.cloze(language) if town and language in town.settings.languages else []
+    # An answer of one word: the table then shows the facts competing, not the articles before them.
+    prompt = next((cloze.prompt for cloze in clozes if " " not in cloze.answer), prompts[0])
     print_next_tokens(prompt, llm.next_token(prompt)[:10], language)
     print_evaluation(evaluation, language, to_stderr=True)
     commands = [

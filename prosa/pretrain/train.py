@@ -191,7 +191,7 @@ def _evaluate(model: Transformer, validation: EncodedDocuments, device: Device) 
 
 
 def choose_prompts(shards: TokenShards, tokenizer: Tokenizer, n_words: int = 4) -> list[str]:
-    """The first words of one validation document in each of the two commonest languages, stories first."""
+    """How the text of a validation document begins, one in each of the two commonest languages, stories first."""
     table = [
         row | {"source": source, "document": document}
         for source in shards.sources
@@ -206,7 +206,10 @@ def choose_prompts(shards: TokenShards, tokenizer: Tokenizer, n_words: int = 4) 
         if rows:
             row = min(rows, key=lambda row: KINDS.index(row["kind"]))
             ids = shards.read("validation", row["source"], row["document"], 0, _PROMPT_TOKENS)
-            prompts.append(" ".join(tokenizer.decode(ids.tolist()).split()[:n_words]))
+            lines = [line.split() for line in tokenizer.decode(ids.tolist()).splitlines()]
+            # The first line is often a title.
+            words = next((words for words in lines[1:] if len(words) > n_words), lines[0] if lines else [])
+            prompts.append(" ".join(words[:n_words]))
     return prompts or [""]
 
 
