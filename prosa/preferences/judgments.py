@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations, product
+from operator import index
 from typing import Any
 
 from prosa.errors import DataError
@@ -31,6 +32,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         _check_text(self.text, "an answer")
+        object.__setattr__(self, "logprob", float(self.logprob))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,10 @@ class Ranking:
     groups: tuple[tuple[int, ...], ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "groups", tuple(tuple(sorted(group)) for group in self.groups))
+        # Plain integers in one order: equal rankings are equal, and can be stored.
+        object.__setattr__(self, "groups", tuple(tuple(sorted(map(index, group))) for group in self.groups))
         given = self.ranked
-        if not all(self.groups) or len(set(given)) != len(given) or any(index < 0 for index in given):
+        if not all(self.groups) or len(set(given)) != len(given) or min(given, default=0) < 0:
             raise DataError(f"ranking {self.groups}: every group needs an answer, and every answer at most one group")
 
     @property
@@ -68,14 +71,14 @@ class Ranking:
         ranks: list[float | None] = [None] * n
         before = 0
         for group in self.groups:
-            for index in group:
-                ranks[index] = before + (len(group) + 1) / 2
+            for answer in group:
+                ranks[answer] = before + (len(group) + 1) / 2
             before += len(group)
         return ranks
 
     def check(self, n: int) -> None:
         """Raises DataError if it ranks an answer that is not among `n`."""
-        if any(index >= n for index in self.ranked):
+        if max(self.ranked, default=-1) >= n:
             raise DataError(f"ranking {self.groups} names an answer that is not there: there are {n}")
 
     @classmethod
@@ -139,6 +142,8 @@ class Judgment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uuid", _uuid(self.uuid))
+        object.__setattr__(self, "order_shown", tuple(map(index, self.order_shown)))
+        object.__setattr__(self, "seconds", float(self.seconds))
         object.__setattr__(self, "retracts", _uuid(self.retracts) if self.retracts else "")
         if not self.annotator.strip():
             raise DataError(f"judgment {self.uuid} has no annotator")
@@ -171,6 +176,23 @@ class RankedAnswers:
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise DataError(f"item {self.item_id}: weight {self.weight} cannot be")
 
+    @classmethod
+    def make(
+        cls,
+        messages: Sequence[Message],
+        answers: Sequence[str],
+        ranking: Ranking,
+        *,
+        annotator: str = "",
+        weight: float = 1.0,
+    ) -> "RankedAnswers":
+        """With the item_id derived; DataError for messages or answers that are not text."""
+        check_messages(messages)
+        for answer in answers:
+            _check_text(answer, "an answer")
+        kept = tuple(dict(message) for message in messages)
+        return cls(item_id(kept, answers), kept, tuple(answers), ranking, annotator, weight)
+
 
 def item_id(messages: Sequence[Message], answers: Sequence[str]) -> str:
     """32 hex characters that depend on every message and on the texts and order of the answers."""
@@ -189,6 +211,8 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 
 def _check_text(text: str, what: str) -> None:
+    if not isinstance(text, str):
+        raise DataError(f"{what} is {type(text).__name__}, not text")
     try:
         text.encode()
     except UnicodeEncodeError:

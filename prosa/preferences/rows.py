@@ -1,0 +1,42 @@
+"""Items and judgments as the JSON that is stored and exported, and back; a row that does not fit is a DataError."""
+
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prosa.errors import DataError
+from prosa.preferences.judgments import Item, Judgment
+from prosa.rundir import canonical_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T", Item, Judgment)
+
+
+def write_row(value: Item | Judgment) -> str:
+    """Canonical JSON with every field. Raises DataError if a part of it is no JSON, as a number that is not finite."""
+    try:
+        return canonical_json(asdict(value)).decode()
+    except (ValueError, TypeError) as error:
+        raise DataError(f"cannot be stored as JSON: {error}") from None
+
+
+def read_row(cls: type[T], row: str) -> T:
+    """The item or judgment of a stored row, every type checked. Raises DataError saying what does not fit."""
+    from pydantic import ValidationError
+
+    try:
+        value: T = _adapter(cls).validate_json(row, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"the row of a {cls.__name__.lower()} does not fit: {where} {first['msg']}") from None
+    return value
+
+
+@cache
+def _adapter(cls: type[T]) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
