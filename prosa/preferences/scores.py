@@ -246,7 +246,7 @@ class _Choices:
 
 
 def _climb(data: _Data, prior: float) -> tuple[Float[np.ndarray, " p"], float, Float[np.ndarray, "p p"]]:
-    """Newton's method with halved steps, as the log-likelihood is concave: the maximum, its height and its curvature."""
+    """The maximum, its height and curvature, by Newton's method with halved steps: the log-likelihood is concave."""
     theta = np.zeros(data[0].shape[1])
     likelihood, gradient, information = _evaluate(theta, *data)
     for _ in range(_MAX_STEPS):
