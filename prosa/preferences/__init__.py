@@ -14,7 +14,14 @@ from prosa.preferences.agreement import (
 )
 from prosa.preferences.bias import BiasTest, length_bias, position_bias
 from prosa.preferences.formats import CANNOT_HOLD, ExportReport, write_rankings
-from prosa.preferences.human_data import read_essay_br, read_squality_ranks, read_ukp_pairs
+from prosa.preferences.human_data import (
+    read_essay_br,
+    read_hh_pairs,
+    read_oasst_ranks,
+    read_squality_ranks,
+    read_ukp_pairs,
+    read_ukp_rankings,
+)
 from prosa.preferences.importing import add_rankings, export_store, merge_store, read_rankings
 from prosa.preferences.judgments import Answer, Item, Judgment, Message, RankedAnswers, Ranking, check_messages
 from prosa.preferences.pairing import PairingSettings, expected_information, next_item
@@ -103,9 +110,12 @@ __all__ = [
     "ranking_alpha",
     "ranking_w",
     "read_essay_br",
+    "read_hh_pairs",
+    "read_oasst_ranks",
     "read_rankings",
     "read_squality_ranks",
     "read_ukp_pairs",
+    "read_ukp_rankings",
     "restore_store",
     "sample_answers",
     "self_agreement",

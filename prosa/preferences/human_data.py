@@ -4,54 +4,54 @@ Köpf et al., OpenAssistant (arXiv:2304.07327); Wang et al., SQuALITY (arXiv:220
 (arXiv:2204.05862); Marinho et al., Essay-BR (2021); Habernal and Gurevych, UKPConvArg1 (ACL 2016).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from prosa.corpus import ReadReport
+from prosa.corpus import ReadReport, read_rows
 from prosa.errors import DataError
 from prosa.preferences.formats import read_pair_row
 from prosa.preferences.judgments import Message, RankedAnswers, Ranking
-from prosa.preferences.row_files import Row, convert_row, iterate_rows
+from prosa.preferences.row_files import Row, convert_rows
 
 Aspect = Literal["overall", "correctness", "selection"]
 UkpLabel = Literal["votes", "gold", "strict"]
 _VOTES = {"a1": Ranking(((0,), (1,))), "a2": Ranking(((1,), (0,))), "equal": Ranking(((0, 1),))}
 
 
-def read_oasst_ranks(path: Path, report: ReadReport) -> Iterator[RankedAnswers]:
+def read_oasst_ranks(path: Path | str, report: ReadReport) -> Iterator[RankedAnswers]:
     """Replies to a conversation, ranked by volunteers and merged to one order; rank 0 is best."""
-    return _read(path, report, oasst_rankings)
+    return convert_rows(path, report, oasst_rankings)
 
 
-def read_squality_ranks(path: Path, report: ReadReport, *, aspect: Aspect = "overall") -> Iterator[RankedAnswers]:
+def read_squality_ranks(path: Path | str, report: ReadReport, *, aspect: Aspect = "overall") -> Iterator[RankedAnswers]:
     """Answers to a question about a story (the story is not part of the data), ranked by each of three reviewers."""
-    return _read(path, report, lambda row: squality_rankings(row, aspect))
+    return convert_rows(path, report, lambda row: squality_rankings(row, aspect))
 
 
-def read_hh_pairs(path: Path, report: ReadReport) -> Iterator[RankedAnswers]:
+def read_hh_pairs(path: Path | str, report: ReadReport) -> Iterator[RankedAnswers]:
     """Two continuations of one dialogue, the chosen one first."""
-    return _read(path, report, read_pair_row)
+    return convert_rows(path, report, read_pair_row)
 
 
-def read_essay_br(path: Path, report: ReadReport, *, min_gap: int = 0) -> Iterator[RankedAnswers]:
+def read_essay_br(path: Path | str, report: ReadReport, *, min_gap: int = 0) -> Iterator[RankedAnswers]:
     """Essays on one prompt by their grade, equal grades tied; with `min_gap`, pairs at least so many points apart."""
-    return _read(path, report, lambda row: essay_rankings(row, min_gap))
+    return convert_rows(path, report, lambda row: essay_rankings(row, min_gap))
 
 
-def read_ukp_rankings(path: Path, report: ReadReport) -> Iterator[RankedAnswers]:
+def read_ukp_rankings(path: Path | str, report: ReadReport) -> Iterator[RankedAnswers]:
     """All arguments for one stance, most convincing first."""
-    return _read(path, report, ukp_rankings)
+    return convert_rows(path, report, ukp_rankings)
 
 
 def read_ukp_pairs(
-    path: Path, arguments: Path, report: ReadReport, *, label: UkpLabel = "votes"
+    path: Path | str, arguments: Path | str, report: ReadReport, *, label: UkpLabel = "votes"
 ) -> Iterator[RankedAnswers]:
     """Pairs of arguments: one ranking for each of five votes, or one for the label made of them.
 
     Pairs with an argument that the file `arguments` lacks, and those without the label, are counted and left out.
     """
-    texts = {row["id"]: row for _, row in iterate_rows(arguments, report)}
+    texts = {row["id"]: row for row, _ in read_rows(str(arguments), report)}
 
     def convert(row: Row) -> list[RankedAnswers]:
         missing = [row[side] for side in ("a1", "a2") if row[side] not in texts]
@@ -69,7 +69,7 @@ def read_ukp_pairs(
             for vote in row["votes"]
         ]
 
-    return _read(path, report, convert)
+    return convert_rows(path, report, convert)
 
 
 def oasst_rankings(row: Row) -> list[RankedAnswers]:
@@ -81,6 +81,7 @@ def oasst_rankings(row: Row) -> list[RankedAnswers]:
 
 
 def squality_rankings(row: Row, aspect: Aspect = "overall") -> list[RankedAnswers]:
+    """One ranking of each reviewer."""
     # The story's name keeps "What is the plot of the story?" apart from the same question about another one.
     messages = [{"role": "system", "content": row["story_id"]}, {"role": "user", "content": row["question"]}]
     candidates = row["candidates"]
@@ -97,6 +98,7 @@ def squality_rankings(row: Row, aspect: Aspect = "overall") -> list[RankedAnswer
 
 
 def essay_rankings(row: Row, min_gap: int = 0) -> list[RankedAnswers]:
+    """One ranking by grade, or pairs at least `min_gap` points apart."""
     messages = [{"role": "user", "content": row["prompt"]}]
     texts = ["\n\n".join(filter(None, [essay["title"], essay["essay"]])) for essay in row["essays"]]
     scores = [essay["score"] for essay in row["essays"]]
@@ -118,8 +120,3 @@ def ukp_rankings(row: Row) -> list[RankedAnswers]:
 
 def _ukp_prompt(title: str, stance: str) -> list[Message]:
     return [{"role": "user", "content": f"{title}\n{stance}"}]
-
-
-def _read(path: Path, report: ReadReport, convert: Callable[[Row], Iterable[RankedAnswers]]) -> Iterator[RankedAnswers]:
-    for where, row in iterate_rows(path, report):
-        yield from convert_row(row, where, report, convert)

@@ -11,20 +11,19 @@ from prosa.preferences.formats import read_argilla_row, read_nemo_row, read_pair
 from prosa.preferences.human_data import essay_rankings, oasst_rankings, squality_rankings, ukp_rankings
 from prosa.preferences.judgments import Answer, Item, Judgment, RankedAnswers
 from prosa.preferences.ledger import parse_line
-from prosa.preferences.row_files import Row, convert_row, iterate_rows
+from prosa.preferences.row_files import Row, convert_rows
 from prosa.preferences.rows import read_row
 from prosa.preferences.store import PreferenceStore
 from prosa.rundir import hash_json, write_durably
 
 
-def read_rankings(path: Path, report: ReadReport) -> Iterator[RankedAnswers]:
-    """The rankings of a file, whose rows say by their fields what they are.
+def read_rankings(path: Path | str, report: ReadReport) -> Iterator[RankedAnswers]:
+    """The rankings of a file, a folder or `hf:owner/name`, whose rows say by their fields what they are.
 
     Pairs (TRL, OpenRLHF, HH-RLHF), NeMo ranks, Argilla records; OASST, SQuALITY, Essay-BR and UKPConvArg1 rankings.
-    Unusable rows are counted in `report` with file and line. Raises DataError if the file cannot be opened.
+    Unusable rows are counted in `report` with file and line. Raises DataError if the path is not there.
     """
-    for where, row in iterate_rows(path, report):
-        yield from convert_row(row, where, report, _rankings_of_row)
+    return convert_rows(path, report, _rankings_of_row)
 
 
 def add_rankings(store: PreferenceStore, ranked: Sequence[RankedAnswers], *, source: str) -> tuple[int, int]:

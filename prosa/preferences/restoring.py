@@ -70,7 +70,7 @@ def check_store(path: Path) -> list[str]:
     return [*problems[:_MAX_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
 
 
-def restore(path: Path) -> Restored:
+def restore_store(path: Path) -> Restored:
     """Makes database and log anew from what is left; the damaged files are kept as `*.damaged-NONCE`.
 
     No other process may be using the store. Killed at any point, it can be run again. Raises DataError if nothing is

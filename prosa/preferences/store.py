@@ -25,7 +25,7 @@ _KEPT_SNAPSHOTS = 7
 class PreferenceStore:
     """The store in the file `path` (`preferences.sqlite`), made if it is not there, with `preferences.jsonl` beside it.
 
-    Raises DataError if it is damaged (then `restore` helps), StorageError if nothing can be written there.
+    Raises DataError if it is damaged (then `restore_store` helps), StorageError if nothing can be written there.
     """
 
     def __init__(self, path: Path, *, timeout_seconds: float = 10.0) -> None:
@@ -113,11 +113,7 @@ class PreferenceStore:
 
     def judgments(self, *, annotator: str | None = None) -> list[Judgment]:
         """The judgments that hold: neither undone nor undoing, skips included, of one annotator or of all."""
-        rows = self.all_rows()
-        undone = {row.retracts for row in rows}
-        return [
-            row for row in rows if not row.retracts and row.uuid not in undone and annotator in (None, row.annotator)
-        ]
+        return [row for row in effective(self.all_rows()) if annotator in (None, row.annotator)]
 
     def ranked_answers(
         self, *, annotators: Collection[str] | None = None, has_simulated: bool = True, has_gold: bool = True
@@ -269,6 +265,12 @@ class PreferenceStore:
 
     def _hash_of(self, number: int) -> str:
         return next((record.hash for record in select(self._database, "number = ?", [number])), "")
+
+
+def effective(rows: Sequence[Judgment]) -> list[Judgment]:
+    """Those that hold: neither undone nor undoing another."""
+    undone = {row.retracts for row in rows}
+    return [row for row in rows if not row.retracts and row.uuid not in undone]
 
 
 def log_path(path: Path) -> Path:
