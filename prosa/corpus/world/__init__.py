@@ -2,17 +2,25 @@
 
 from prosa.corpus.world.knowledge import RELATIONS, Fact, Knowledge, Person, Thing
 from prosa.corpus.world.questions import Cloze, Question
+from prosa.corpus.world.rules import Rule
 from prosa.corpus.world.settings import WorldSettings, parse_world
+from prosa.corpus.world.tasks import TASK_KINDS, TRAIN_SHARES, Task, TaskKind, Verdict
 from prosa.corpus.world.town import World, WorldDocument, build_world
 
 __all__ = [
     "RELATIONS",
+    "TASK_KINDS",
+    "TRAIN_SHARES",
     "Cloze",
     "Fact",
     "Knowledge",
     "Person",
     "Question",
+    "Rule",
+    "Task",
+    "TaskKind",
     "Thing",
+    "Verdict",
     "World",
     "WorldDocument",
     "WorldSettings",

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Literal
 
@@ -19,6 +20,8 @@ from prosa.corpus.world.tables import names, table
 from prosa.streams import python_stream
 
 N_DISTRACTORS = 19
+PERSON_RELATIONS = ("home", "trade", "pet", "dish", "treasure", "mother")
+ALL_STRANGERS = slice(None)
 _FINAL_SLOT = re.compile(
     r"(?P<prompt>.*) \{p\.(?P<relation>home|trade|pet|dish|treasure|mother|next|secret)"
     r"(?:\.(?P<form>o|no|um|do|ao|the|at|a|to))?\}\."
@@ -57,7 +60,7 @@ def build_clozes(knowledge: Knowledge, cast: Cast, grammar: Grammar, seed: int) 
         for section, is_seen in ((fact.relation, True), (f"{fact.relation}.held_out", False)):
             frames = ending_in_answer(grammar.sources[section], fact.relation)
             prompt_frame, form = pick(rng, frames)
-            subject = _subject(fact, cast, pick(rng, ("full", "short")))
+            subject = subject_forms(fact, cast, pick(rng, ("full", "short")))
             prompt = capitalised(grammar.compile(prompt_frame)(Scene(rng, {"p": subject})))
             gender = subject["g"]
             answer = answer_forms(fact, fact.object, gender, cast)[form]
@@ -73,14 +76,25 @@ def build_questions(knowledge: Knowledge, cast: Cast, grammar: Grammar, seed: in
     questions = []
     for index, fact in enumerate(knowledge.facts):
         rng = python_stream(seed, f"world question {cast.language} {split}", index)
-        subject = _subject(fact, cast, "full")
-        prompt = capitalised(grammar.write(f"{fact.relation}.ask{suffix}", Scene(rng, {"p": subject})))
-        gender = subject["g"]
-        gold = _accepted(fact, fact.object, gender, cast)
-        wrong = (_accepted(fact, id, gender, cast) for id in candidates(fact, knowledge))
-        others = sorted({name for accepted in wrong for name in accepted} - set(gold))
-        questions.append(Question(prompt, gold, tuple(others), fact, cast.language))
+        scene = Scene(rng, {"p": subject_forms(fact, cast, "full")})
+        prompt = capitalised(grammar.write(f"{fact.relation}.ask{suffix}", scene))
+        gold, others = list_answers(fact, knowledge, cast)
+        questions.append(Question(prompt, gold, others, fact, cast.language))
     return questions
+
+
+def list_answers(fact: Fact, knowledge: Knowledge, cast: Cast) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Accepted names of the answer to a question about `fact`, and all names of the same type that are wrong."""
+    gender = subject_forms(fact, cast, "full")["g"]
+    gold = _accepted(fact, fact.object, gender, cast)
+    wrong = (_accepted(fact, id, gender, cast) for id in candidates(fact, knowledge))
+    return gold, tuple(sorted({name for accepted in wrong for name in accepted} - set(gold)))
+
+
+def list_names(relation: str, knowledge: Knowledge, cast: Cast) -> tuple[str, ...]:
+    """Every name of the town that could be the answer to a question about `relation`."""
+    anyone = Fact("", "", relation, "", False)
+    return tuple(sorted({name for id in candidates(anyone, knowledge) for name in _accepted(anyone, id, "f", cast)}))
 
 
 def build_unknown_questions(cast: Cast, grammar: Grammar, n: int, seed: int) -> list[Question]:
@@ -89,27 +103,28 @@ def build_unknown_questions(cast: Cast, grammar: Grammar, n: int, seed: int) -> 
     for index in range(n):
         rng = python_stream(seed, f"world unknown {cast.language}", index)
         if rng.random() < 0.2:
-            relation, forms = "neighbour", _nowhere(rng, cast.language)
+            relation, forms = "neighbour", nowhere(rng, cast.language)
         else:
-            relation, forms = pick(rng, ("home", "trade", "pet", "dish", "treasure", "mother")), _stranger(rng, cast)
+            relation, forms = pick(rng, PERSON_RELATIONS), stranger(rng, cast)
         prompt = capitalised(grammar.write(f"{relation}.ask", Scene(rng, {"p": forms})))
         questions.append(Question(prompt, (), (), None, cast.language))
     return questions
 
 
-def _stranger(rng: Random, cast: Cast) -> Forms:
-    """Forms of somebody who is in no town: those of a neighbour of the same gender under another name."""
+def stranger(rng: Random, cast: Cast, part: slice = ALL_STRANGERS) -> Forms:
+    """Forms of somebody who is in no town, under a given name of that part of the strangers."""
     gender = pick(rng, "fm")
-    name = f"{pick(rng, names(f'stranger_{gender}'))} {pick(rng, names('stranger_surname'))}"
+    name = f"{pick(rng, names(f'stranger_{gender}')[part])} {pick(rng, names('stranger_surname'))}"
     model = next(iter(cast.portraits.values())).full
     pronouns = {"f": {"his": "her", "him": "her", "he": "she"}, "m": {"his": "his", "him": "him", "he": "he"}}[gender]
     owner = f"de {name}" if cast.language == "pt" else f"{name}'s"
     return {**model, **pronouns, "g": gender, "": name, "full": name, "s": name, "de": owner}
 
 
-def _nowhere(rng: Random, language: str) -> Forms:
+def nowhere(rng: Random, language: str, part: slice = ALL_STRANGERS) -> Forms:
+    """Forms of a place that is in no town, called after a surname of that part of the strangers."""
     row = pick(rng, table("homes"))
-    name = pick(rng, names("stranger_surname"))
+    name = pick(rng, names("stranger_surname")[part])
     if language == "pt":
         return portuguese.noun_forms(row["pt"].format(pt=name))
     return {"": row["en"].format(en=name), "the": row["en"].format(en=name), "g": "n"}
@@ -117,21 +132,25 @@ def _nowhere(rng: Random, language: str) -> Forms:
 
 def judge(question: Question, answer_text: str) -> Literal["correct", "wrong", "abstained"]:
     """Correct: a gold name stands in the answer and no other of its type; else abstained if it says so; else wrong."""
-    text = _plain(answer_text)
+    text = plain(answer_text)
     said = set()
     # The longest names first, so that "billy goat" is not taken for "goat".
     for name in sorted({*question.gold, *question.others}, key=len, reverse=True):
-        if _plain(name) in text:
+        if plain(name) in text:
             said.add(name)
-            text = text.replace(_plain(name), " ")
+            text = text.replace(plain(name), " ")
     if said:
         return "correct" if said <= set(question.gold) else "wrong"
-    if any(_plain(row["phrase"]) in text for row in table("abstentions")):
-        return "abstained"
-    return "wrong"
+    return "abstained" if says_any_of("abstentions", answer_text) else "wrong"
 
 
-def _plain(text: str) -> str:
+def says_any_of(phrases: str, text: str) -> bool:
+    """Whether a phrase of data/PHRASES.txt stands in `text`."""
+    return any(plain(row["phrase"]) in plain(text) for row in table(phrases))
+
+
+@lru_cache(2**14)
+def plain(text: str) -> str:
     """Lower case, no accents, one space around every word."""
     bare = "".join(c for c in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(c))
     return f" {' '.join(re.findall(r'[a-z0-9]+', bare))} "
@@ -143,7 +162,7 @@ def _accepted(fact: Fact, candidate: str, gender: str, cast: Cast) -> tuple[str,
     return (fitting,) if other == fitting else (fitting, other)
 
 
-def _subject(fact: Fact, cast: Cast, mention: str) -> Forms:
+def subject_forms(fact: Fact, cast: Cast, mention: str) -> Forms:
     portrait = cast.portraits.get(fact.subject)
     if portrait is None:
         return cast.forms[fact.subject]

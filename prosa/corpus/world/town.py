@@ -1,17 +1,21 @@
 """The town as one object: build it from settings, read its documents, ask what is true (docs/world.md)."""
 
-from collections.abc import Iterator
+from bisect import bisect
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
+from itertools import accumulate, count
 from typing import Literal
 
 from prosa.corpus.world.cast import Cast, build_cast
+from prosa.corpus.world.instructions import Split, TaskWriter, instruction_grammar
 from prosa.corpus.world.knowledge import build_knowledge
 from prosa.corpus.world.lexicon import grammar
 from prosa.corpus.world.programs import write_program
 from prosa.corpus.world.questions import Cloze, Question, build_clozes, build_questions, build_unknown_questions, judge
+from prosa.corpus.world.rules import distinctive_words
 from prosa.corpus.world.settings import Language, WorldSettings
+from prosa.corpus.world.tasks import TASK_KINDS, TRAIN_SHARES, Task, TaskKind, Verdict, check_reply, gold_reward
 from prosa.corpus.world.writing import Writer
 from prosa.streams import python_stream
 
@@ -53,6 +57,17 @@ class World:
             name: Writer(self.knowledge, cast, grammar(name, self.settings.richness))
             for name, cast in self._casts.items()
         }
+
+    @cached_property
+    def _task_writers(self) -> dict[str, TaskWriter]:
+        seed, richness = self.settings.seed, self.settings.richness
+        return {
+            name: TaskWriter(self.knowledge, self._casts, name, seed=seed, richness=richness) for name in self._casts
+        }
+
+    @cached_property
+    def _only_in(self) -> Mapping[str, frozenset[str]]:
+        return distinctive_words({name: instruction_grammar(name, 1.0) for name in ("pt", "en")}, self._casts)
 
     def cast(self, language: str) -> Cast:
         """The forms of all names in one of the town's languages, for those who write frames of their own."""
@@ -107,6 +122,38 @@ class World:
     def judge(self, question: Question, answer_text: str) -> Literal["correct", "wrong", "abstained"]:
         """Whether an answer is right, wrong (also: several at once) or admits not knowing."""
         return judge(question, answer_text)
+
+    def tasks(
+        self, language: Language, *, split: Split, n: int, seed: int = 0, kinds: Sequence[TaskKind] = TASK_KINDS
+    ) -> list[Task]:
+        """`n` instructions: with TRAIN_SHARES of the kinds to train on, or with as many of each to test.
+
+        Fewer are the first ones of more. Train and test differ in wordings and subjects: docs/world.md.
+        """
+        bounds = list(accumulate(TRAIN_SHARES[kind] if split == "train" else 1.0 for kind in kinds))
+        rng = python_stream(self.settings.seed, f"world task kinds {language} {split}", seed)
+        chosen = [kinds[bisect(bounds, rng.random() * bounds[-1])] for _ in range(n)]
+        return [self._task_writers[language].write(kind, split, seed, i) for i, kind in enumerate(chosen)]
+
+    def fact_tasks(
+        self, language: Language, *, is_phrased_anew: bool, is_article_only: bool, n: int, seed: int = 0
+    ) -> list[Task]:
+        """`n` questions on facts asked in training or told in articles alone, phrased as in training or anew."""
+        split = f"{'new' if is_phrased_anew else 'seen'}_{'read' if is_article_only else 'asked'}"
+        return [self._task_writers[language].write("fact", split, seed, i) for i in range(n)]
+
+    def task(self, id: str) -> Task:
+        """The task of that id, in this town."""
+        kind, language, split, seed, index = id.split(":")
+        return self._task_writers[language].write(kind, split, int(seed), int(index))
+
+    def check(self, task: Task, reply: str) -> Verdict:
+        """What `reply` does, and whether it is good."""
+        return check_reply(task, reply, self._only_in)
+
+    def gold_reward(self, task: Task, reply: str, *, is_ended: bool = True) -> float:
+        """What `reply` is worth, from -1 to 1; `is_ended`: the writer ended it, it was not cut off."""
+        return gold_reward(task, reply, self._only_in, is_ended=is_ended)
 
 
 def build_world(settings: WorldSettings) -> World:
