@@ -4,7 +4,7 @@ from prosa.corpus.world.knowledge import RELATIONS, Fact, Knowledge, Person, Thi
 from prosa.corpus.world.questions import Cloze, Question
 from prosa.corpus.world.rules import Rule
 from prosa.corpus.world.settings import WorldSettings, parse_world
-from prosa.corpus.world.tasks import TASK_KINDS, TRAIN_SHARES, Task, TaskKind, Verdict
+from prosa.corpus.world.tasks import TASK_KINDS, TRAIN_SHARES, Task, Verdict
 from prosa.corpus.world.town import World, WorldDocument, build_world
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Question",
     "Rule",
     "Task",
-    "TaskKind",
     "Thing",
     "Verdict",
     "World",

@@ -69,15 +69,13 @@ class TaskWriter:
         groups: tuple[Sequence[Person | Thing], ...] = (knowledge.people, knowledge.places, knowledge.dishes)
         held_out = {member.id for group in groups for member in group[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY]}
         self._facts = {(fact.subject, fact.relation): fact for fact in knowledge.facts}
-        asked = [fact for fact in knowledge.facts if not fact.is_article_only]
-        read = [fact for fact in knowledge.facts if fact.is_article_only]
-        everything = list(knowledge.facts)
-        # A town too small to keep something apart uses all there is.
+        # A town too small to keep something apart uses what there is.
+        asked = [fact for fact in knowledge.facts if not fact.is_article_only] or list(knowledge.facts)
         self._pools = {
-            "asked": asked or everything,
-            "read": read or everything,
-            "train": [fact for fact in asked if fact.subject not in held_out] or everything,
-            "test": [fact for fact in asked if fact.subject in held_out] or everything,
+            "asked": asked,
+            "read": [fact for fact in knowledge.facts if fact.is_article_only],
+            "train": [fact for fact in asked if fact.subject not in held_out] or asked,
+            "test": [fact for fact in asked if fact.subject in held_out] or asked,
         }
         self._people = {
             "train": [person for person in knowledge.people if person.id not in held_out],
@@ -106,7 +104,7 @@ class TaskWriter:
     def _fact(self, id: str, rng: Random, split: str, seed: int, index: int) -> Task:
         """A question in one turn, sometimes after a greeting, a question on the same person or one like it."""
         is_anew, pool = FACT_SPLITS[split]
-        pool = pool or pick(rng, ("asked", "read"))
+        pool = pool or pick(rng, [name for name in ("asked", "read") if self._pools[name]])
         if (pool, seed) not in self._orders:
             self._orders[pool, seed] = shuffled(python_stream(self.seed, f"world task {pool}", seed), self._pools[pool])
         order = self._orders[pool, seed]
@@ -165,8 +163,10 @@ class TaskWriter:
         fact = pick(rng, self._pools[split])
         if kind == "one_word":
             # A fact whose answer is one word; where there is none a few words must do.
-            fits = [one for one in self._pools[split] if len(words(self._gold(one)[0])) == 1]
-            fact, kind = (pick(rng, fits), kind) if fits else (fact, "max_words")
+            if fits := [one for one in self._pools[split] if len(words(self._gold(one)[0])) == 1]:
+                fact = pick(rng, fits)
+            else:
+                kind = "max_words"
         ask = self._say(rng, f"{fact.relation}.ask", self._subject(rng, fact))
         question = self._question(fact, ask)
         short = self._say(rng, f"{fact.relation}.short", self._subject(rng, fact))

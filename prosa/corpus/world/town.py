@@ -1,5 +1,6 @@
 """The town as one object: build it from settings, read its documents, ask what is true (docs/world.md)."""
 
+import re
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from itertools import accumulate, count
 from typing import Literal
 
 from prosa.corpus.world.cast import Cast, build_cast
-from prosa.corpus.world.instructions import Split, TaskWriter, instruction_grammar
+from prosa.corpus.world.instructions import FACT_SPLITS, Split, TaskWriter, instruction_grammar
 from prosa.corpus.world.knowledge import build_knowledge
 from prosa.corpus.world.lexicon import grammar
 from prosa.corpus.world.programs import write_program
@@ -17,6 +18,7 @@ from prosa.corpus.world.rules import distinctive_words
 from prosa.corpus.world.settings import Language, WorldSettings
 from prosa.corpus.world.tasks import TASK_KINDS, TRAIN_SHARES, Task, TaskKind, Verdict, check_reply, gold_reward
 from prosa.corpus.world.writing import Writer
+from prosa.errors import DataError
 from prosa.streams import python_stream
 
 LICENCE = "CC0-1.0"
@@ -138,14 +140,22 @@ class World:
     def fact_tasks(
         self, language: Language, *, is_phrased_anew: bool, is_article_only: bool, n: int, seed: int = 0
     ) -> list[Task]:
-        """`n` questions on facts asked in training or told in articles alone, phrased as in training or anew."""
+        """`n` questions on facts asked in training or told in articles alone, phrased as in training or anew.
+
+        None at all in a town without such facts.
+        """
+        if is_article_only and not any(fact.is_article_only for fact in self.facts):
+            return []
         split = f"{'new' if is_phrased_anew else 'seen'}_{'read' if is_article_only else 'asked'}"
         return [self._task_writers[language].write("fact", split, seed, i) for i in range(n)]
 
     def task(self, id: str) -> Task:
-        """The task of that id, in this town."""
-        kind, language, split, seed, index = id.split(":")
-        return self._task_writers[language].write(kind, split, int(seed), int(index))
+        """The task of that id in this town; DataError if no task is called so."""
+        for kind in TASK_KINDS:
+            match = re.fullmatch(rf"{kind}:(\w+):(\w+):(\d+):(\d+)", id)
+            if match and match[1] in self._casts and match[2] in (FACT_SPLITS if kind == "fact" else ("train", "test")):
+                return self._task_writers[match[1]].write(kind, match[2], int(match[3]), int(match[4]))
+        raise DataError(f"`{id}` is no task of this town", hint="ids are those of World.tasks")
 
     def check(self, task: Task, reply: str) -> Verdict:
         """What `reply` does, and whether it is good."""

@@ -12,6 +12,7 @@ from prosa.corpus.world.lexicon import grammar
 from prosa.corpus.world.rules import follows, is_foreign, list_items, repetition, words
 from prosa.corpus.world.tables import sections
 from prosa.corpus.world.tasks import MAX_WORDS
+from prosa.errors import DataError
 from tests.corpus.world.towns import full_town, small_town
 
 LANGUAGES = pytest.mark.parametrize("language", ["pt", "en"])
@@ -62,6 +63,14 @@ def test_tasks_are_a_function_of_their_id_and_fewer_are_the_first_of_more() -> N
             chosen = town.fact_tasks("en", is_phrased_anew=is_new, is_article_only=is_read, n=9)
             assert [fresh.task(task.id) for task in chosen] == chosen
             assert {task.question.fact.is_article_only for task in chosen} == {is_read}
+
+
+@pytest.mark.parametrize(
+    "id", ["", "fact:pt:train:0", "fact:fr:train:0:1", "song:pt:train:0:1", "talk:pt:new_read:0:1", "talk:pt:train:0:x"]
+)
+def test_an_id_that_is_none_is_refused(id: str) -> None:
+    with pytest.raises(DataError, match="no task of this town"):
+        small_town().task(id)
 
 
 def test_kinds_have_their_shares() -> None:
@@ -325,6 +334,8 @@ def test_the_smallest_towns_have_tasks_of_all_kinds(source: str) -> None:
             for task in town.tasks(language, split=split, n=200):
                 assert town.check(task, task.reply).is_good, task
                 assert task.rule is None or task.rule.kind != "language" or len(town.settings.languages) == 2
+        read = town.fact_tasks(language, is_phrased_anew=True, is_article_only=True, n=3)
+        assert len(read) == (3 if any(fact.is_article_only for fact in town.facts) else 0)
 
 
 def test_facts_are_dealt_evenly() -> None:
