@@ -4,6 +4,7 @@ Nothing that a model wrote reaches the terminal as anything but text.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len, chop_cells
@@ -166,8 +167,7 @@ def render(draft: Draft, view: View, width: int, height: int) -> list[str]:
     if draft.comment:
         foot.append(_fit(f"{texts['comment']}: {clean_text(draft.comment)}", n_columns))
     keys = texts["keys"].format(first=LABELS[0], last=LABELS[len(draft.order) - 1])
-    for line in (keys, texts["keys_more"]):
-        foot += [f"{_DIM}{part}{_END}" for part in wrap(line, n_columns)]
+    foot += [f"{_DIM}{line}{_END}" for line in _flow(keys.split("   "), n_columns)]
     lines = item_lines(draft, n_columns - len(_MARGIN), view.language, is_styled=True)
     room = max(1, height - len(head) - len(foot) - 1)
     view.n_lines, view.n_shown = len(lines), room
@@ -185,6 +185,18 @@ def render_text(text: str, width: int, height: int) -> list[str]:
     """A page of plain text, as the help."""
     lines = wrap(text, max(20, min(width, _MAX_WIDTH) - 1))[:height]
     return lines + [""] * (height - len(lines))
+
+
+def _flow(entries: Sequence[str], width: int) -> list[str]:
+    """Lines of whole entries."""
+    lines = [""]
+    for entry in entries:
+        longer = f"{lines[-1]}   {entry}" if lines[-1] else entry
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(_fit(entry, width))
+    return lines
 
 
 def _bar(share: float, length: int = 20) -> str:

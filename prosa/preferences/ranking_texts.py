@@ -21,8 +21,8 @@ _PT = {
     "comment": "Comentário",
     "progress": "{done} de {total} prontas · {minutes} min · faltam cerca de {left} min",
     "progress_first": "{done} de {total} prontas",
-    "keys": "{first}–{last} a próxima melhor   = empata com a anterior   ⌫ tira a última   Enter grava",
-    "keys_more": "x todas ruins   s pula   u volta à anterior   c comenta   ? ajuda   q sai",
+    "keys": "{first}–{last} a próxima melhor   = empata com a anterior   ⌫ tira a última   Enter grava   "
+    "x todas ruins   s pula   u volta à anterior   c comenta   ? ajuda   q sai",
     "scroll": "espaço ou ↓ mostra mais",
     "unseen": "Há texto que você ainda não viu: espaço ou ↓ mostra o resto.",
     "places_missing": "Faltam respostas. Dê um lugar a elas, ou aperte - para gravar sem elas.",
@@ -74,8 +74,8 @@ _EN = {
     "comment": "Comment",
     "progress": "{done} of {total} done · {minutes} min · about {left} min left",
     "progress_first": "{done} of {total} done",
-    "keys": "{first}–{last} next best   = tie with the one before   ⌫ take back   Enter save",
-    "keys_more": "x all bad   s skip   u back to the last   c comment   ? help   q quit",
+    "keys": "{first}–{last} next best   = tie with the one before   ⌫ take back   Enter save   "
+    "x all bad   s skip   u back to the last   c comment   ? help   q quit",
     "scroll": "space or ↓ shows more",
     "unseen": "There is text you have not seen yet: space or ↓ shows the rest.",
     "places_missing": "Some answers have no place. Give them one, or press - to save without them.",

@@ -76,10 +76,11 @@ def restore_store(path: Path) -> Restored:
     No other process may be using the store. Killed at any point, it can be run again. Raises DataError if nothing is
     left, StorageError if the disk refuses; the files are then as they were.
     """
-    from_log = [record for _, line in LedgerLog(log_path(path)).lines() if (record := parse_line(line))]
-    from_database = _salvage(path)
-    snapshots = sorted(snapshot_folder(path).glob("?????????.sqlite"), reverse=True)
-    from_snapshots = [record for snapshot in snapshots for record in _salvage(snapshot)]
+    with storage_errors(path):
+        from_log = [record for _, line in LedgerLog(log_path(path)).lines() if (record := parse_line(line))]
+        from_database = _salvage(path)
+        snapshots = sorted(snapshot_folder(path).glob("?????????.sqlite"), reverse=True)
+        from_snapshots = [record for snapshot in snapshots for record in _salvage(snapshot)]
     found: dict[tuple[str, str], Record] = {}
     n_new = []
     for source in (from_log, from_database, from_snapshots):

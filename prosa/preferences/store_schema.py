@@ -58,6 +58,8 @@ BEGIN SELECT RAISE(ABORT, 'records are only added'); END""",
 # The statements that lead from each older version to the next; a change of the schema adds an entry, never edits one.
 MIGRATIONS: dict[int, Sequence[str]] = {}
 
+# EXTRA also syncs the folder after the journal is removed, so that a commit is not undone by a power cut.
+_PRAGMAS = ("journal_mode = DELETE", "synchronous = EXTRA", "fullfsync = 1", "trusted_schema = 0")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -102,8 +104,7 @@ def open_database(path: Path, *, timeout_seconds: float) -> sqlite3.Connection:
 def connect(path: Path, *, timeout_seconds: float = 10.0) -> sqlite3.Connection:
     """A connection without transactions of its own."""
     database = sqlite3.connect(path, timeout=timeout_seconds, isolation_level=None)
-    # EXTRA also syncs the folder after the journal is removed, so that a commit is not undone by a power cut.
-    for pragma in ("journal_mode = DELETE", "synchronous = EXTRA", "fullfsync = 1", "trusted_schema = 0"):
+    for pragma in _PRAGMAS:
         database.execute(f"PRAGMA {pragma}").fetchall()
     return database
 

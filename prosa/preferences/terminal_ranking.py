@@ -116,6 +116,7 @@ def rank_in_terminal(
     """
     if hasattr(stdout, "reconfigure"):
         stdout.reconfigure(errors="replace")
+    store.snapshot()
     items = [item for item in store.items() if len(item.answers) > 1]
     fitting = [item for item in items if len(item.answers) <= len(LABELS)]
     with open_keys(stdin) as keys, _open_screen(stdin, stdout) as screen:
@@ -166,6 +167,7 @@ class _Sitting:
     _rows: list[Judgment] = field(default_factory=list)
     _n_records: int = 0
     _judgments: list[Judgment] = field(default_factory=list)
+    _saved: set[str] = field(default_factory=set)
     _seconds: list[float] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
@@ -181,6 +183,10 @@ class _Sitting:
             if outcome == "quit":
                 break
             self._refresh()
+        self._refresh()
+        held = [judgment for judgment in self._own if judgment.uuid in self._saved]
+        self.session.n_skipped = sum(judgment.ranking is None for judgment in held)
+        self.session.n_ranked = len(held) - self.session.n_skipped
         self.session.n_left = self._n_open() if item else 0
         self.session.seconds = time.monotonic() - self._began
 
@@ -297,10 +303,7 @@ class _Sitting:
             return False
         self.screen.note(self._text("saved").format(uuid=judgment.uuid))
         self._seconds.append(judgment.seconds)
-        if judgment.ranking is None:
-            self.session.n_skipped += 1
-        else:
-            self.session.n_ranked += 1
+        self._saved.add(judgment.uuid)
         return True
 
     def _undo(self) -> Judgment | None:
