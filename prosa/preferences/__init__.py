@@ -25,6 +25,13 @@ from prosa.preferences.human_data import (
 from prosa.preferences.importing import add_rankings, export_store, merge_store, read_rankings
 from prosa.preferences.judgments import Answer, Item, Judgment, Message, RankedAnswers, Ranking, check_messages
 from prosa.preferences.pairing import PairingSettings, expected_information, next_item
+from prosa.preferences.prompts import (
+    Prompt,
+    SampleSettings,
+    prompts_of_conversations,
+    prompts_of_tasks,
+    read_prompts,
+)
 from prosa.preferences.reliability import (
     DawidSkene,
     annotator_precisions,
@@ -35,13 +42,7 @@ from prosa.preferences.reliability import (
 )
 from prosa.preferences.report import describe_judgments, judgments_table
 from prosa.preferences.restoring import Restored, check_store, restore_store
-from prosa.preferences.sampling import (
-    Prompt,
-    SampleReport,
-    prompts_of_conversations,
-    prompts_of_tasks,
-    sample_answers,
-)
+from prosa.preferences.sampling import SampleReport, sample_answers, sample_into_store
 from prosa.preferences.scores import (
     ModelScore,
     Strengths,
@@ -75,6 +76,7 @@ __all__ = [
     "RankingSession",
     "Restored",
     "SampleReport",
+    "SampleSettings",
     "SimulatedAnnotator",
     "Strengths",
     "add_rankings",
@@ -112,12 +114,14 @@ __all__ = [
     "read_essay_br",
     "read_hh_pairs",
     "read_oasst_ranks",
+    "read_prompts",
     "read_rankings",
     "read_squality_ranks",
     "read_ukp_pairs",
     "read_ukp_rankings",
     "restore_store",
     "sample_answers",
+    "sample_into_store",
     "self_agreement",
     "split_by_prompt",
     "with_weights",

@@ -222,12 +222,12 @@ def read_argilla_row(row: Row) -> list[RankedAnswers]:
         RankedAnswers.make(
             _messages(prompt, "user"),
             [fields[name] for name in names],
-            Ranking.from_ranks(_argilla_ranks(response["value"], names)),
-            annotator=str(response.get("user_id") or ""),
+            Ranking.from_ranks(_argilla_ranks(said["value"], names)),
+            annotator=str(said.get("user_id") or ""),
         )
-        for responses in row["responses"].values()
-        for response in responses
-        if isinstance(response["value"], list) and response.get("status", "submitted") == "submitted"
+        for of_question in row["responses"].values()
+        for said in of_question
+        if isinstance(said["value"], list) and said.get("status", "submitted") == "submitted"
     ]
 
 

@@ -1,6 +1,6 @@
 """A preference store that was damaged: what is wrong with it, and the same store made anew from all that is left.
 
-Left are the rows of the database that can still be read, the lines of the log, and the snapshots; each carries its own
+Left are the rows of the database that can still be read, the lines of the log, and the backups; each carries its own
 hash, so whatever is taken is what was written.
 """
 
@@ -17,7 +17,7 @@ from prosa.errors import DataError
 from prosa.preferences.judgments import Item, Judgment
 from prosa.preferences.ledger import LedgerLog, Record, chain, parse_line
 from prosa.preferences.rows import read_row
-from prosa.preferences.store import log_path, snapshot_folder
+from prosa.preferences.store import backup_folder, log_path
 from prosa.preferences.store_schema import (
     APPLICATION_ID,
     SCHEMA,
@@ -40,7 +40,7 @@ class Restored:
     n_records: int
     n_from_log: int
     n_from_database: int
-    n_from_snapshots: int
+    n_from_backups: int
     lost: tuple[int, ...]
     set_aside: tuple[str, ...]
 
@@ -49,7 +49,7 @@ class Restored:
             "records": self.n_records,
             "from_log": self.n_from_log,
             "from_database": self.n_from_database,
-            "from_snapshots": self.n_from_snapshots,
+            "from_backups": self.n_from_backups,
             "lost": list(self.lost),
             "set_aside": list(self.set_aside),
         }
@@ -79,17 +79,17 @@ def restore_store(path: Path) -> Restored:
     with storage_errors(path):
         from_log = [record for _, line in LedgerLog(log_path(path)).lines() if (record := parse_line(line))]
         from_database = _salvage(path)
-        snapshots = sorted(snapshot_folder(path).glob("?????????.sqlite"), reverse=True)
-        from_snapshots = [record for snapshot in snapshots for record in _salvage(snapshot)]
+        backups = sorted(backup_folder(path).glob("?????????.sqlite"), reverse=True)
+        from_backups = [record for backup in backups for record in _salvage(backup)]
     found: dict[tuple[str, str], Record] = {}
     n_new = []
-    for source in (from_log, from_database, from_snapshots):
+    for source in (from_log, from_database, from_backups):
         before = len(found)
         for record in source:
             found.setdefault((record.kind, record.key), record)
         n_new.append(len(found) - before)
     if not found:
-        raise DataError(f"nothing is left of `{path}`: no row, no line of its log, no snapshot")
+        raise DataError(f"nothing is left of `{path}`: no row, no line of its log, no backup")
     kept = sorted(found.values(), key=lambda record: record.number)
     lost = sorted(set(range(1, kept[-1].number + 1)) - {record.number for record in kept})
     # Without a loss these are the same records with the same hashes.
@@ -101,7 +101,7 @@ def restore_store(path: Path) -> Restored:
 
 def _replace(path: Path, records: list[Record], *, has_new_numbers: bool) -> list[str]:
     nonce = secrets.token_hex(4)
-    log, snapshots = log_path(path), snapshot_folder(path)
+    log, backups = log_path(path), backup_folder(path)
     staging = staging_folder(path.with_name("restored"))
     try:
         with closing(connect(staging / path.name)) as database:
@@ -119,9 +119,6 @@ def _replace(path: Path, records: list[Record], *, has_new_numbers: bool) -> lis
                 shutil.copyfile(old, copy)
                 sync_file(copy)
                 set_aside.append(copy.name)
-        if has_new_numbers and snapshots.exists():
-            fault_point("rename", snapshots)
-            set_aside.append(snapshots.rename(snapshots.with_name(f"{snapshots.name}.damaged-{nonce}")).name)
         # A journal left by a killed writer would be applied to the new database.
         fault_point("remove", journal)
         journal.unlink(missing_ok=True)
@@ -129,6 +126,11 @@ def _replace(path: Path, records: list[Record], *, has_new_numbers: bool) -> lis
         for new in (log, path):
             fault_point("rename", staging / new.name, new)
             (staging / new.name).replace(new)
+            sync_folder(path.parent)
+        # Last, so that what they know is there until the new files have it.
+        if has_new_numbers and backups.exists():
+            fault_point("rename", backups)
+            set_aside.append(backups.rename(backups.with_name(f"{backups.name}.damaged-{nonce}")).name)
             sync_folder(path.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)

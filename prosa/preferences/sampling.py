@@ -4,30 +4,23 @@ Each prompt is computed once for all its answers; what is drawn depends on the s
 command gives the same items. An answer that is there already is drawn again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from prosa.errors import ConfigError, DataError
-from prosa.preferences.judgments import Answer, Item, Message, check_messages
+from prosa.preferences.judgments import Answer, Item, check_messages, item_id
+from prosa.preferences.prompts import Prompt
+from prosa.preferences.store import PreferenceStore
 from prosa.streams import derive_seed
 from prosa.tokenizer import render_conversation
 
 if TYPE_CHECKING:
     from prosa.generate import Completion, LanguageModel, Sampling
 
-# Prompts that are sampled together, between two reports of progress.
+# Prompts whose items are stored together.
 _CHUNK = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What is asked: messages that end with a user's turn, and where they come from."""
-
-    messages: tuple[Message, ...]
-    language: str = ""
-    source: str = ""
-    task_id: str = ""
 
 
 @dataclass(slots=True)
@@ -46,6 +39,8 @@ class SampleReport:
     """Prompts without an item: they leave too little of the context for an answer."""
     n_repeated: int = 0
     """Prompts that were given more than once; the first counts."""
+    n_known: int = 0
+    """Prompts whose items the store has already, of the same model, settings and seed."""
 
     def to_json(self) -> dict[str, int]:
         return {
@@ -58,45 +53,8 @@ class SampleReport:
             "prompts_with_one_answer": self.n_one_answer,
             "prompts_too_long": self.n_too_long,
             "prompts_repeated": self.n_repeated,
+            "prompts_known": self.n_known,
         }
-
-
-class _Conversation(Protocol):
-    """What `prosa.sft.read_conversations` gives."""
-
-    @property
-    def messages(self) -> tuple[Mapping[str, str], ...]: ...
-    @property
-    def language(self) -> str: ...
-    @property
-    def origin(self) -> str: ...
-
-
-class _Task(Protocol):
-    """What the built-in world gives."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def language(self) -> str: ...
-    @property
-    def messages(self) -> tuple[Mapping[str, str], ...]: ...
-
-
-def prompts_of_conversations(conversations: Iterable[_Conversation]) -> list[Prompt]:
-    """Each conversation up to its last turn of the user; those without one are left out."""
-    prompts = []
-    for conversation in conversations:
-        turns = [place for place, message in enumerate(conversation.messages) if message["role"] == "user"]
-        if turns:
-            messages = tuple(conversation.messages[: turns[-1] + 1])
-            prompts.append(Prompt(messages, conversation.language, conversation.origin))
-    return prompts
-
-
-def prompts_of_tasks(tasks: Iterable[_Task]) -> list[Prompt]:
-    """The prompts of tasks of the built-in world; the items keep the tasks' ids."""
-    return [Prompt(tuple(task.messages), task.language, "world", task.id) for task in tasks]
 
 
 def sample_answers(
@@ -109,36 +67,65 @@ def sample_answers(
     model_hash: str,
     max_tries: int = 4,
     report: SampleReport | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> list[Item]:
     """Up to `k` different answers to each prompt, sampled as `sampling` says (its `n` and `seed` are set here).
 
     Answers are compared as people see them, without white space around them. Where some are equal, as many again are
     drawn, at most `max_tries` times in all; a prompt that gives one answer only makes no item. `report` counts it all.
-    `progress` is told the number of prompts done. Raises ConfigError for k < 2, DataError for a malformed prompt.
+    Raises ConfigError for k < 2, DataError for a malformed prompt.
     """
     if k < 2:
         raise ConfigError(f"k = {k}: there is nothing to rank", hint="ask for 2 answers or more")
     report = report or SampleReport()
     report.n_prompts += len(prompts)
-    asked = list(_readable_prompts(llm, prompts, sampling.max_new_tokens, report).items())
+    asked = _readable_prompts(llm, prompts, sampling.max_new_tokens, report)
     items: list[Item] = []
-    for first in range(0, len(asked), _CHUNK):
-        chunk = asked[first : first + _CHUNK]
-        drawn = _draw(llm, [ids for ids, _ in chunk], k, sampling, seed, max_tries, report)
-        for (_, prompt), answers in zip(chunk, drawn, strict=True):
-            if len(answers) < 2:
-                report.n_one_answer += 1
-                continue
-            report.n_short += len(answers) < k
-            report.n_answers += len(answers)
-            kept = [_answer(completion, settings, model_hash) for completion, settings in answers.values()]
-            fields = {"language": prompt.language, "source": prompt.source, "task_id": prompt.task_id}
-            items.append(Item.make(prompt.messages, kept, **fields))
-        if progress is not None:
-            progress(min(first + _CHUNK, len(asked)))
+    drawn = _draw(llm, list(asked), k, sampling, seed, max_tries, report)
+    for prompt, answers in zip(asked.values(), drawn, strict=True):
+        if len(answers) < 2:
+            report.n_one_answer += 1
+            continue
+        report.n_short += len(answers) < k
+        report.n_answers += len(answers)
+        kept = [_answer(completion, settings, model_hash) for completion, settings in answers.values()]
+        fields = {"language": prompt.language, "source": prompt.source, "task_id": prompt.task_id}
+        items.append(Item.make(prompt.messages, kept, **fields))
     report.n_items += len(items)
     return items
+
+
+def sample_into_store(
+    llm: "LanguageModel",
+    store: PreferenceStore,
+    prompts: Sequence[Prompt],
+    *,
+    k: int = 4,
+    sampling: "Sampling",
+    seed: int,
+    model_hash: str,
+    progress: Callable[[int], None] | None = None,
+) -> SampleReport:
+    """`sample_answers`, each piece of the work stored when it is done: killed, the same call goes on where it was.
+
+    `progress` is told the number of prompts done.
+    """
+    report = SampleReport()
+    # Every item has an answer of the first attempt, with these settings as the store gives them.
+    mark = json.loads(json.dumps(_answer_settings(_settings(sampling, seed, 0, k))))
+    known = {
+        item_id(item.messages, ())
+        for item in store.items()
+        if any((answer.model, answer.sampling) == (model_hash, mark) for answer in item.answers)
+    }
+    left = [prompt for prompt in prompts if item_id(prompt.messages, ()) not in known]
+    report.n_known = len(prompts) - len(left)
+    for first in range(0, len(left), _CHUNK):
+        piece = left[first : first + _CHUNK]
+        items = sample_answers(llm, piece, k=k, sampling=sampling, seed=seed, model_hash=model_hash, report=report)
+        store.add_items(items)
+        if progress is not None:
+            progress(report.n_known + first + len(piece))
+    return report
 
 
 def _readable_prompts(
@@ -181,18 +168,7 @@ def _draw(
         missing = [index for index, answers in enumerate(found) if len(answers) < k]
         if not missing:
             break
-        settings = [
-            sampling.model_copy(
-                update={
-                    "n": k - len(found[index]),
-                    "seed": derive_seed(seed, "answers to rank", attempt),
-                    "top_logprobs": 0,
-                    # An answer may use what is left of the context, but never forget its prompt.
-                    "when_full": "stop",
-                }
-            )
-            for index in missing
-        ]
+        settings = [_settings(sampling, seed, attempt, k - len(found[index])) for index in missing]
         completions = llm.complete([prompts[index] for index in missing], settings)
         for index, used, samples in zip(missing, settings, completions, strict=True):
             report.n_drawn += len(samples)
@@ -203,13 +179,22 @@ def _draw(
     return found
 
 
+def _settings(sampling: "Sampling", seed: int, attempt: int, n: int) -> "Sampling":
+    seed = derive_seed(seed, "answers to rank", attempt)
+    # An answer may use what is left of the context, but never forget its prompt.
+    return sampling.model_copy(update={"n": n, "seed": seed, "top_logprobs": 0, "when_full": "stop"})
+
+
 def _answer(completion: "Completion", settings: "Sampling", model_hash: str) -> Answer:
-    kept: dict[str, Any] = settings.model_dump(mode="json", exclude={"n", "top_logprobs"})
     return Answer(
         text=completion.text,
         finish_reason=completion.finish_reason,
         ids=tuple(completion.ids),
         logprob=sum(completion.logprobs),
         model=model_hash,
-        sampling=kept,
+        sampling=_answer_settings(settings),
     )
+
+
+def _answer_settings(settings: "Sampling") -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"n", "top_logprobs"})

@@ -19,7 +19,7 @@ from prosa.preferences.rows import read_row, write_row
 from prosa.preferences.store_schema import damaged, database_errors, insert, open_database, select, write_copy
 from prosa.rundir import fault_point, make_folder
 
-_KEPT_SNAPSHOTS = 7
+_KEPT_BACKUPS = 7
 
 
 class PreferenceStore:
@@ -146,12 +146,12 @@ class PreferenceStore:
 
     # Keeping
 
-    def snapshot(self) -> Path | None:
-        """A compact copy of the database in `preferences.snapshots/`, unless its newest has the same records.
+    def back_up(self) -> Path | None:
+        """A compact copy of the database in `preferences.backups/`, unless its newest has the same records.
 
         The seven newest are kept. They are named by their number of records; no clock decides which is newer.
         """
-        folder = snapshot_folder(self.path)
+        folder = backup_folder(self.path)
         with database_errors(self.path):
             number, _ = self._last()
             target = folder / f"{number:09d}.sqlite"
@@ -159,7 +159,7 @@ class PreferenceStore:
                 return None
             make_folder(folder)
             write_copy(self._database, target)
-            for old in sorted(folder.glob("?????????.sqlite"))[:-_KEPT_SNAPSHOTS]:
+            for old in sorted(folder.glob("?????????.sqlite"))[:-_KEPT_BACKUPS]:
                 old.unlink()
         return target
 
@@ -278,5 +278,5 @@ def log_path(path: Path) -> Path:
     return path.with_suffix(".jsonl")
 
 
-def snapshot_folder(path: Path) -> Path:
-    return path.with_suffix(".snapshots")
+def backup_folder(path: Path) -> Path:
+    return path.with_suffix(".backups")

@@ -81,7 +81,7 @@ def database_errors(path: Path) -> Iterator[None]:
 
 def damaged(path: Path, what: str) -> DataError:
     return DataError(
-        f"`{path}` is damaged: {what}", hint="`prosa rank RUN --restore` rebuilds it from its log and snapshots"
+        f"`{path}` is damaged: {what}", hint="`prosa rank RUN --restore` rebuilds it from its log and backups"
     )
 
 

@@ -116,7 +116,7 @@ def rank_in_terminal(
     """
     if hasattr(stdout, "reconfigure"):
         stdout.reconfigure(errors="replace")
-    store.snapshot()
+    store.back_up()
     items = [item for item in store.items() if len(item.answers) > 1]
     fitting = [item for item in items if len(item.answers) <= len(LABELS)]
     with open_keys(stdin) as keys, _open_screen(stdin, stdout) as screen:

@@ -8,7 +8,7 @@ import pytest
 
 from prosa.errors import DataError, StorageError
 from prosa.preferences import PreferenceStore, check_store, restore_store
-from prosa.preferences.store import log_path, snapshot_folder
+from prosa.preferences.store import backup_folder, log_path
 from tests.faults.injection import at, faults, operations, refuse
 from tests.faults.report import RecordProperty
 from tests.preferences.stores import contents, fill, make_judgment
@@ -89,18 +89,18 @@ def test_pages_of_zeros(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_page_of_the_database_and_a_line_of_the_log(path: Path) -> None:
-    """Both are damaged: the snapshot fills the gap."""
+    """Both are damaged: the backup fills the gap."""
     before = contents(path)
     with PreferenceStore(path) as store:
-        store.snapshot()
+        store.back_up()
     damage_both(path, line=3)
     restored = restore_store(path)
-    assert restored.lost == () and restored.n_from_snapshots > 0
+    assert restored.lost == () and restored.n_from_backups > 0
     assert contents(path) == before and check_store(path) == []
 
 
 def test_what_is_lost_is_said(path: Path) -> None:
-    """No snapshot: what neither has is named, all else is there, and the store can be used."""
+    """No backup: what neither has is named, all else is there, and the store can be used."""
     before = contents(path)
     damage_both(path, line=3)
     restored = restore_store(path)
@@ -114,14 +114,14 @@ def test_what_is_lost_is_said(path: Path) -> None:
     assert {name.split(".damaged")[0] for name in restored.set_aside} == {"preferences.sqlite", "preferences.jsonl"}
 
 
-def test_old_snapshots_do_not_come_back_after_a_loss(path: Path) -> None:
+def test_old_backups_do_not_come_back_after_a_loss(path: Path) -> None:
     with PreferenceStore(path) as store:
-        store.snapshot()
-    for snapshot in snapshot_folder(path).iterdir():
-        snapshot.write_bytes(b"x" * 5000)
+        store.back_up()
+    for backup in backup_folder(path).iterdir():
+        backup.write_bytes(b"x" * 5000)
     damage_both(path, line=3)
-    assert "preferences.snapshots" in {name.split(".damaged")[0] for name in restore_store(path).set_aside}
-    assert not snapshot_folder(path).exists()
+    assert "preferences.backups" in {name.split(".damaged")[0] for name in restore_store(path).set_aside}
+    assert not backup_folder(path).exists()
 
 
 def test_nothing_left(tmp_path: Path) -> None:

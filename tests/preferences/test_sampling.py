@@ -1,6 +1,6 @@
 """K different answers to a prompt: seeded, alone or in company, each prompt computed once, every loss counted."""
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,14 +8,7 @@ import torch
 
 from prosa.errors import ConfigError, DataError
 from prosa.generate import LanguageModel, Sampling
-from prosa.preferences import (
-    Item,
-    Prompt,
-    SampleReport,
-    prompts_of_conversations,
-    prompts_of_tasks,
-    sample_answers,
-)
+from prosa.preferences import Item, PreferenceStore, Prompt, SampleReport, sample_answers, sample_into_store
 from prosa.preferences.rows import read_row, write_row
 from prosa.tokenizer import render_conversation
 from tests.generate.tiny import byte_language_model
@@ -129,23 +122,20 @@ def test_what_cannot_be_asked(llm: LanguageModel) -> None:
         sample(llm, [Prompt(())])
 
 
-def test_progress_is_told(llm: LanguageModel) -> None:
-    told: list[int] = []
-    sample(llm, ask(*map(str, range(70))), k=2, max_tries=1, progress=told.append)
-    assert told == [64, 70]
+def test_a_sampling_that_was_killed_goes_on(llm: LanguageModel, tmp_path: Path) -> None:
+    prompts, told = ask(*map(str, range(70))), list[int]()
+    fields: dict[str, Any] = {"k": 2, "sampling": SETTINGS, "seed": 3, "model_hash": "hash"}
 
+    def stop(done: int) -> None:
+        raise KeyboardInterrupt
 
-@dataclass
-class Said:
-    messages: tuple[dict[str, str], ...]
-    language: str = "en"
-    origin: str = "file:1"
-    id: str = "task"
-
-
-def test_prompts_of_conversations_and_tasks() -> None:
-    user, reply = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
-    found = prompts_of_conversations([Said((user, reply)), Said((user, reply, user)), Said((reply,))])
-    assert [prompt.messages for prompt in found] == [(user,), (user, reply, user)]
-    assert found[0].source == "file:1" and found[0].language == "en"
-    assert prompts_of_tasks([Said((user,))]) == [Prompt((user,), "en", "world", "task")]
+    with PreferenceStore(tmp_path / "preferences.sqlite") as store:
+        with pytest.raises(KeyboardInterrupt):
+            sample_into_store(llm, store, prompts, progress=stop, **fields)
+        assert len(store.items()) == 64
+        report = sample_into_store(llm, store, prompts, progress=told.append, **fields)
+        assert (report.n_known, report.n_items, told) == (64, 6, [70])
+        assert store.items() == sample(llm, prompts, k=2)[0]
+        assert sample_into_store(llm, store, prompts, **fields).n_drawn == 0
+        # Another seed is other work.
+        assert sample_into_store(llm, store, prompts[:2], **{**fields, "seed": 4}).n_items == 2

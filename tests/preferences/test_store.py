@@ -240,16 +240,16 @@ def test_a_log_of_another_history_is_refused(path: Path, tmp_path: Path) -> None
     assert "--restore" in caught.value.hint
 
 
-def test_snapshots(path: Path) -> None:
+def test_backups(path: Path) -> None:
     items = make_items(10)
     with PreferenceStore(path) as store:
-        assert store.snapshot() is None
+        assert store.back_up() is None
         for number, item in enumerate(items, start=1):
             store.add_items([item])
-            target = store.snapshot()
+            target = store.back_up()
             assert target is not None and target.name == f"{number:09d}.sqlite"
-            assert store.snapshot() is None
-        kept = sorted(path.parent.glob("preferences.snapshots/*"))
+            assert store.back_up() is None
+        kept = sorted(path.parent.glob("preferences.backups/*"))
         assert [int(one.stem) for one in kept] == list(range(4, 11))
     with PreferenceStore(kept[0]) as store:
         assert store.items() == items[:4]

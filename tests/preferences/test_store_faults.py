@@ -20,9 +20,9 @@ def add_one(path: Path) -> None:
         store.add_judgment(make_judgment(store.items()[0], 99))
 
 
-def snapshot(path: Path) -> None:
+def back_up(path: Path) -> None:
     with PreferenceStore(path) as store:
-        store.snapshot()
+        store.back_up()
 
 
 def copy_of(original: Path, folder: Path) -> Path:
@@ -88,9 +88,9 @@ def add_and_die(path: Path, k: int) -> None:
         add_one(path)
 
 
-def snapshot_and_die(path: Path, k: int) -> None:
+def back_up_and_die(path: Path, k: int) -> None:
     with faults(at(k, die)):
-        snapshot(path)
+        back_up(path)
 
 
 @needs_fork
@@ -109,17 +109,17 @@ def test_killed_at_every_operation_of_an_addition(tmp_path: Path, record_propert
 
 
 @needs_fork
-def test_a_snapshot_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_backup_is_whole_or_not_there(tmp_path: Path) -> None:
     original = tmp_path / "original" / "preferences.sqlite"
     fill(original, 3)
-    n = len(operations(lambda: snapshot(copy_of(original, tmp_path / "counted"))))
+    n = len(operations(lambda: back_up(copy_of(original, tmp_path / "counted"))))
     for k in range(1, n + 1):
         path = copy_of(original, tmp_path / str(k))
-        assert run(snapshot_and_die, path, k) < 0
-        for found in path.parent.glob("preferences.snapshots/*.sqlite"):
+        assert run(back_up_and_die, path, k) < 0
+        for found in path.parent.glob("preferences.backups/*.sqlite"):
             assert not found.name.startswith(".tmp") and contents(found) == contents(path)
-        snapshot(path)
-        assert len(list(path.parent.glob("preferences.snapshots/0*.sqlite"))) == 1
+        back_up(path)
+        assert len(list(path.parent.glob("preferences.backups/0*.sqlite"))) == 1
 
 
 # A6: the next version's migration, as it might be.
