@@ -22,12 +22,13 @@ from prosa.preferences.human_data import (
     read_ukp_pairs,
     read_ukp_rankings,
 )
-from prosa.preferences.importing import add_rankings, export_store, merge_store, read_rankings
+from prosa.preferences.importing import add_rankings, export_store, import_file, merge_store, read_rankings
 from prosa.preferences.judgments import Answer, Item, Judgment, Message, RankedAnswers, Ranking, check_messages
 from prosa.preferences.pairing import PairingSettings, expected_information, next_item
 from prosa.preferences.prompts import (
     Prompt,
     SampleSettings,
+    gold_ranking,
     prompts_of_conversations,
     prompts_of_tasks,
     read_prompts,
@@ -42,7 +43,7 @@ from prosa.preferences.reliability import (
 )
 from prosa.preferences.report import describe_judgments, judgments_table
 from prosa.preferences.restoring import Restored, check_store, restore_store
-from prosa.preferences.sampling import SampleReport, sample_answers, sample_into_store
+from prosa.preferences.sampling import SampleReport, sample_answers, sample_for_ranking, sample_into_store
 from prosa.preferences.scores import (
     ModelScore,
     Strengths,
@@ -93,6 +94,8 @@ __all__ = [
     "fit_bradley_terry",
     "fit_davidson",
     "fit_plackett_luce",
+    "gold_ranking",
+    "import_file",
     "judgments_table",
     "kendall_tau_b",
     "kendall_w",
@@ -121,6 +124,7 @@ __all__ = [
     "read_ukp_rankings",
     "restore_store",
     "sample_answers",
+    "sample_for_ranking",
     "sample_into_store",
     "self_agreement",
     "split_by_prompt",

@@ -53,6 +53,20 @@ def add_rankings(store: PreferenceStore, ranked: Sequence[RankedAnswers], *, sou
     return store.add_items(list(items.values())), store.add_judgments(judgments)
 
 
+def import_file(store: PreferenceStore, path: Path, report: ReadReport) -> tuple[int, int]:
+    """Adds a file of rankings, or what another store exported; how many items and judgments were new.
+
+    A ranking that names no annotator counts as said by one called like the file. Raises DataError if none can be used.
+    """
+    if path.suffix == ".jsonl" and path.is_file() and _is_log(path):
+        return merge_store(store, path, report)
+    ranked = list(read_rankings(path, report))
+    if not ranked:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.rejected.counts.items()) or "no rows"
+        raise DataError(f"`{path}` holds no ranking: {reasons}", hint="docs/preferences.md lists the forms")
+    return add_rankings(store, ranked, source=path.name)
+
+
 def export_store(store: PreferenceStore, path: Path) -> int:
     """Writes every item and every row of judgment, undone ones too, in the form of the log: nothing is lost."""
     lines = [record.line() for record in store.records()]
@@ -90,6 +104,11 @@ def merge_store(store: PreferenceStore, path: Path, report: ReadReport) -> tuple
     added = store.add_items(new_items), store.add_judgments(new_judgments)
     report.n_documents += sum(added)
     return added
+
+
+def _is_log(path: Path) -> bool:
+    with path.open("rb") as file:
+        return parse_line(file.readline()) is not None
 
 
 def _rankings_of_row(row: Row) -> list[RankedAnswers]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from prosa.config import Settings
 from prosa.corpus import ReadReport, read_rows, world
 from prosa.errors import DataError
-from prosa.preferences.judgments import Message, check_messages
+from prosa.preferences.judgments import Item, Message, Ranking, check_messages
 
 _ROLES = {"human": "user", "gpt": "assistant", "prompter": "user"}
 _ASKED_FIELDS = ("prompt", "instruction", "question")
@@ -39,6 +39,8 @@ class SampleSettings(Settings):
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=128, ge=1, le=2**20)
     """Tokens of an answer at most."""
+    gold_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the items of the world that keep the right ranking, to test annotators."""
     seed: int = Field(default=0, ge=0)
     """Draws the answers, and the tasks of the world."""
 
@@ -81,6 +83,15 @@ def prompts_of_conversations(conversations: Iterable[_Conversation]) -> list[Pro
 def prompts_of_tasks(tasks: Iterable[world.Task]) -> list[Prompt]:
     """The prompts of tasks of the built-in world; the items keep the tasks' ids."""
     return [Prompt(tuple(task.messages), task.language, "world", task.id) for task in tasks]
+
+
+def gold_ranking(town: world.World, item: Item) -> Ranking | None:
+    """The answers to a task of the world by what they are worth; None if all are worth the same."""
+    task = town.task(item.task_id)
+    worth = [town.gold_reward(task, answer.text, is_ended=answer.finish_reason == "stop") for answer in item.answers]
+    # Rounded, so that equal sums of parts are equal.
+    ranking = Ranking.from_ranks([-round(value, 6) for value in worth])
+    return ranking if len(ranking.groups) > 1 else None
 
 
 def _world_tasks(settings: SampleSettings) -> list[world.Task]:

@@ -6,12 +6,13 @@ command gives the same items. An answer that is there already is drawn again.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from prosa.corpus import ReadReport, world
 from prosa.errors import ConfigError, DataError
-from prosa.preferences.judgments import Answer, Item, check_messages, item_id
-from prosa.preferences.prompts import Prompt
+from prosa.preferences.judgments import Answer, Item, Ranking, check_messages, item_id
+from prosa.preferences.prompts import Prompt, SampleSettings, gold_ranking, read_prompts
 from prosa.preferences.store import PreferenceStore
 from prosa.streams import derive_seed
 from prosa.tokenizer import render_conversation
@@ -94,6 +95,33 @@ def sample_answers(
     return items
 
 
+def sample_for_ranking(
+    llm: "LanguageModel",
+    store: PreferenceStore,
+    settings: SampleSettings,
+    *,
+    model_hash: str,
+    read_report: ReadReport,
+    progress: Callable[[int], None] | None = None,
+) -> SampleReport:
+    """Prompts as the settings say, answered and stored: `prosa sample`. Given again, it goes on or changes nothing."""
+    from prosa.generate import Sampling
+
+    prompts = read_prompts(settings, read_report)
+    sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, max_new_tokens=settings.max_new_tokens)
+    return sample_into_store(
+        llm,
+        store,
+        prompts,
+        k=settings.k,
+        sampling=sampling,
+        seed=settings.seed,
+        model_hash=model_hash,
+        gold=_gold_of_world(settings),
+        progress=progress,
+    )
+
+
 def sample_into_store(
     llm: "LanguageModel",
     store: PreferenceStore,
@@ -103,11 +131,12 @@ def sample_into_store(
     sampling: "Sampling",
     seed: int,
     model_hash: str,
+    gold: Callable[[Item], Ranking | None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> SampleReport:
     """`sample_answers`, each piece of the work stored when it is done: killed, the same call goes on where it was.
 
-    `progress` is told the number of prompts done.
+    gold: the right ranking of an item, where it is known; progress: told the number of prompts done.
     """
     report = SampleReport()
     # Every item has an answer of the first attempt, with these settings as the store gives them.
@@ -122,10 +151,23 @@ def sample_into_store(
     for first in range(0, len(left), _CHUNK):
         piece = left[first : first + _CHUNK]
         items = sample_answers(llm, piece, k=k, sampling=sampling, seed=seed, model_hash=model_hash, report=report)
-        store.add_items(items)
+        store.add_items([replace(item, gold=gold(item)) for item in items] if gold else items)
         if progress is not None:
             progress(report.n_known + first + len(piece))
     return report
+
+
+def _gold_of_world(settings: SampleSettings) -> Callable[[Item], Ranking | None] | None:
+    """What is right of the share of items that test annotators; None if the prompts are not of the world."""
+    if not (settings.gold_share and settings.prompts.startswith("world:")):
+        return None
+    town = world.build_world(world.parse_world(settings.prompts))
+
+    def gold(item: Item) -> Ranking | None:
+        is_chosen = derive_seed(settings.seed, f"gold {item.id}") < settings.gold_share * 2**63
+        return gold_ranking(town, item) if is_chosen else None
+
+    return gold
 
 
 def _readable_prompts(

@@ -7,7 +7,7 @@ import pytest
 
 from prosa.corpus import ReadReport
 from prosa.errors import DataError
-from prosa.preferences import PreferenceStore, add_rankings, check_store, export_store, merge_store
+from prosa.preferences import PreferenceStore, add_rankings, check_store, export_store, import_file, merge_store
 from prosa.preferences.store import log_path
 from tests.faults.report import RecordProperty
 from tests.preferences.rankings import make_ranked
@@ -84,3 +84,18 @@ def test_what_cannot_be_merged_is_counted(tmp_path: Path) -> None:
         assert report.rejected.counts == {"a judgment of an unknown item": 4}
         with pytest.raises(DataError, match="cannot be read"):
             merge_store(empty, tmp_path / "none.jsonl", report)
+
+
+def test_a_file_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "preferences.sqlite"
+    fill(path, 2)
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "c", "rejected": "r"}\n')
+    (tmp_path / "none.jsonl").write_text('{"text": "a"}\n')
+    with PreferenceStore(tmp_path / "b.sqlite") as store:
+        assert import_file(store, log_path(path), ReadReport()) == (2, 3)
+        assert import_file(store, tmp_path / "pairs.jsonl", ReadReport()) == (1, 1)
+        assert store.judgments()[-1].annotator == "pairs.jsonl"
+        with pytest.raises(DataError, match="1 a row of no known form"):
+            import_file(store, tmp_path / "none.jsonl", ReadReport())
+        with pytest.raises(DataError):
+            import_file(store, tmp_path / "missing.jsonl", ReadReport())

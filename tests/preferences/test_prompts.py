@@ -9,7 +9,17 @@ import pytest
 
 from prosa.corpus import ReadReport, world
 from prosa.errors import DataError
-from prosa.preferences import Prompt, SampleSettings, prompts_of_conversations, prompts_of_tasks, read_prompts
+from prosa.preferences import (
+    Answer,
+    Item,
+    Prompt,
+    Ranking,
+    SampleSettings,
+    gold_ranking,
+    prompts_of_conversations,
+    prompts_of_tasks,
+    read_prompts,
+)
 
 USER, REPLY = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 
@@ -87,3 +97,13 @@ def test_prompts_of_conversations() -> None:
     found = prompts_of_conversations([Said((USER, REPLY)), Said((USER, REPLY, USER)), Said((REPLY,))])
     assert [prompt.messages for prompt in found] == [(USER,), (USER, REPLY, USER)]
     assert found[0].source == "file:1" and found[0].language == "en"
+
+
+def test_the_world_knows_the_right_ranking() -> None:
+    town = world.build_world(world.parse_world("world:small"))
+    [task] = town.tasks("pt", split="train", n=1, kinds=["fact"])
+    texts = [("zzz", "stop"), (task.reply, "stop"), (task.reply, "length"), ("zzz", "stop")]
+    item = Item.make(task.messages, [Answer(*text) for text in texts], task_id=task.id)
+    assert gold_ranking(town, item) == Ranking(((1,), (2,), (0, 3)))
+    same = Item.make(task.messages, [Answer("zzz"), Answer("zzzz")], task_id=task.id)
+    assert gold_ranking(town, same) is None

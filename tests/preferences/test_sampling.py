@@ -6,9 +6,20 @@ from typing import Any
 import pytest
 import torch
 
+from prosa.corpus import ReadReport
 from prosa.errors import ConfigError, DataError
 from prosa.generate import LanguageModel, Sampling
-from prosa.preferences import Item, PreferenceStore, Prompt, SampleReport, sample_answers, sample_into_store
+from prosa.preferences import (
+    Item,
+    PreferenceStore,
+    Prompt,
+    Ranking,
+    SampleReport,
+    SampleSettings,
+    sample_answers,
+    sample_for_ranking,
+    sample_into_store,
+)
 from prosa.preferences.rows import read_row, write_row
 from prosa.tokenizer import render_conversation
 from tests.generate.tiny import byte_language_model
@@ -139,3 +150,26 @@ def test_a_sampling_that_was_killed_goes_on(llm: LanguageModel, tmp_path: Path) 
         assert sample_into_store(llm, store, prompts, **fields).n_drawn == 0
         # Another seed is other work.
         assert sample_into_store(llm, store, prompts[:2], **{**fields, "seed": 4}).n_items == 2
+
+
+def test_prosa_sample(llm: LanguageModel, tmp_path: Path) -> None:
+    settings = SampleSettings(prompts="world:small", n_prompts=12, k=2, max_new_tokens=4, gold_share=0.5)
+    with PreferenceStore(tmp_path / "preferences.sqlite") as store:
+        report = sample_for_ranking(wide_llm(), store, settings, model_hash="h", read_report=ReadReport())
+        items = store.items()
+        assert report.n_items == len(items) == 12 and {item.source for item in items} == {"world"}
+        # Whatever is worth the same has no right order; the others are there by half.
+        assert 0 <= sum(item.gold is not None for item in items) < 12
+        again = sample_for_ranking(wide_llm(), store, settings, model_hash="h", read_report=ReadReport())
+        assert again.n_known == 12 and again.n_drawn == 0
+
+
+def test_right_rankings_stay_with_the_items(llm: LanguageModel, tmp_path: Path) -> None:
+    with PreferenceStore(tmp_path / "preferences.sqlite") as store:
+        fields: dict[str, Any] = {"k": 2, "sampling": SETTINGS, "seed": 3, "model_hash": "hash"}
+        sample_into_store(llm, store, ask("a"), gold=lambda item: Ranking(((1,), (0,))), **fields)
+        assert [item.gold for item in store.items()] == [Ranking(((1,), (0,)))]
+
+
+def wide_llm() -> LanguageModel:
+    return byte_language_model(context_length=512)
