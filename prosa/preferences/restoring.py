@@ -195,12 +195,22 @@ def _chain_problems(records: list[Record]) -> list[str]:
 
 
 def _log_problems(records: list[Record], log: Path) -> list[str]:
+    """The log has every record, and may be ahead: of a writer at work, or one that was killed."""
     lines = [line for _, line in LedgerLog(log).lines()]
-    for number, (record, line) in enumerate(zip(records, lines, strict=False), start=1):
-        if parse_line(line) != record:
-            return [f"{log.name}:{number} is not the record of the database"]
-    if len(lines) != len(records):
+    if len(lines) < len(records):
         return [f"{log.name} has {len(lines)} lines, the database {len(records)} records"]
+    last = records[-1] if records else None
+    for number, line in enumerate(lines, start=1):
+        record = parse_line(line)
+        if number <= len(records):
+            if record != records[number - 1]:
+                return [f"{log.name}:{number} is not the record of the database"]
+        elif record is None and number == len(lines):
+            continue
+        elif record is None or record.previous != (last.hash if last else ""):
+            return [f"{log.name}:{number} does not follow the line before it"]
+        else:
+            last = record
     return []
 
 

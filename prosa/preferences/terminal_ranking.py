@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import IO, Protocol
 
 import prosa
-from prosa.errors import StorageError
+from prosa.errors import ConfigError, StorageError
 from prosa.preferences.judgments import Item, Judgment, Ranking
 from prosa.preferences.pairing import PairingSettings, judgments_wanted, next_item
 from prosa.preferences.ranking_screen import LABELS, Draft, View, item_lines, render, render_text
@@ -112,8 +112,10 @@ def rank_in_terminal(
 
     settings, information: how `next_item` chooses what comes next. In a terminal (both streams) keys act at once and
     the screen is drawn anew; otherwise keys are characters of `stdin` and lines are written to `stdout`. Raises
-    DataError if the store is damaged.
+    ConfigError for a name that is none, DataError if the store is damaged.
     """
+    if not (annotator.strip() and annotator.isprintable()):
+        raise ConfigError(f"{annotator!r} is no name of an annotator")
     if hasattr(stdout, "reconfigure"):
         stdout.reconfigure(errors="replace")
     store.back_up()

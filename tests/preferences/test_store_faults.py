@@ -101,6 +101,7 @@ def test_killed_at_every_operation_of_an_addition(tmp_path: Path, record_propert
     for k in range(1, 4):
         path = copy_of(original, tmp_path / str(k))
         assert run(add_and_die, path, k) < 0
+        assert check_store(path) == []
         # Not acknowledged: there at most once; it is when the log had it.
         assert len(contents(path)) == len(before) + (k > 1)
         add_one(path)
