@@ -1,0 +1,143 @@
+"""How far people agree on real rankings, and how often the longer answer wins: our numbers beside those others give.
+
+The sets lie in DATA/prefs: argument pairs with five votes (UKPConvArg1), questions about stories ranked by three
+reviewers (SQuALITY), graded essays (Essay-BR), OpenAssistant's ranked replies, and HH-RLHF's harmless test pairs.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data_paths import DataMissing, locate
+from benchmarks.measure import make_parser, say, write_result
+from prosa.corpus import ReadReport
+from prosa.preferences import (
+    RankedAnswers,
+    annotator_weights,
+    length_bias,
+    majority_agreement,
+    pairwise_agreement,
+    ranking_alpha,
+    ranking_w,
+    read_essay_br,
+    read_hh_pairs,
+    read_oasst_ranks,
+    read_squality_ranks,
+    read_ukp_pairs,
+)
+
+_SMOKE_RANKINGS = 100
+# One annotator against the majority of the others, and always choosing the longer text, as told of these files.
+_STATED_MAJORITY = 0.79
+_STATED_LENGTH = {"ukpconvarg1": 0.774, "essay_br": 0.724, "oasst_ranks": 0.696, "hh_rlhf_harmless": 0.439}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser("agreement", __doc__, needs_data=True)
+    chosen = parser.parse_args(argv)
+    result: dict[str, Any] = {}
+    for name, measure in _SETS.items():
+        try:
+            result[name] = measure(chosen.data, _SMOKE_RANKINGS if chosen.smoke else None)
+        except DataMissing as error:
+            say(f"{name}: {error}")
+            continue
+        say(f"{name}: {summarize(result[name])}")
+    if result:
+        command = "python -m benchmarks.agreement --data DATA"
+        write_result("agreement", result, command=command, folder=chosen.results, is_smoke=chosen.smoke)
+    return 0
+
+
+def measure_ukp(data: Path, n: int | None) -> dict[str, Any]:
+    """Agreement of the votes; the longer argument on the pairs with a clear label."""
+    files = [locate(data, f"prefs/ukpconvarg1/{name}.jsonl.gz") for name in ("pairs", "arguments")]
+    votes = list(islice(read_ukp_pairs(*files, ReadReport()), n))
+    labels = list(islice(read_ukp_pairs(*files, ReadReport(), label="strict"), n))
+    return {
+        **measure_agreement(votes),
+        "stated_majority": _STATED_MAJORITY,
+        **measure_length("ukpconvarg1", labels),
+        "weights": describe_weights(votes),
+    }
+
+
+def measure_squality(data: Path, n: int | None) -> dict[str, Any]:
+    """Agreement of three reviewers on three answers; two of the answers are models', which lose nearly always."""
+    rankings = _read(read_squality_ranks, data, "prefs/squality_ranks/ranks.jsonl.gz", n)
+    return {**measure_agreement(rankings), **measure_length("squality_ranks", rankings)}
+
+
+def measure_essays(data: Path, n: int | None) -> dict[str, Any]:
+    """Pairs of essays on one prompt whose grades are at least 80 points apart."""
+    path = locate(data, "prefs/essay_br/ranked_essays.jsonl.gz")
+    return measure_length("essay_br", list(islice(read_essay_br(path, ReadReport(), min_gap=80), n)))
+
+
+def measure_oasst(data: Path, n: int | None) -> dict[str, Any]:
+    return measure_length("oasst_ranks", _read(read_oasst_ranks, data, "prefs/oasst_ranks/ranks.jsonl.gz", n))
+
+
+def measure_hh(data: Path, n: int | None) -> dict[str, Any]:
+    return measure_length("hh_rlhf_harmless", _read(read_hh_pairs, data, "prefs/hh_rlhf_harmless/pairs.jsonl.gz", n))
+
+
+def measure_agreement(ranked: Sequence[RankedAnswers]) -> dict[str, Any]:
+    """Every coefficient with its interval, resampled over prompts."""
+    w, w_by_chance = ranking_w(ranked)
+    return {
+        "n_rankings": len(ranked),
+        "n_annotators": len({one.annotator for one in ranked}),
+        "alpha": asdict(ranking_alpha(ranked)),
+        "kendall_w": asdict(w),
+        "kendall_w_by_chance": w_by_chance,
+        "pairwise": asdict(pairwise_agreement(ranked)),
+        "majority": asdict(majority_agreement(ranked)),
+    }
+
+
+def measure_length(name: str, ranked: Sequence[RankedAnswers]) -> dict[str, Any]:
+    """The accuracy of always choosing the longer text, in characters."""
+    test = length_bias(ranked)
+    return {"longer_wins": asdict(test.share), "p_value": test.p_value, "stated_length": _STATED_LENGTH.get(name)}
+
+
+def describe_weights(ranked: Sequence[RankedAnswers]) -> dict[str, float]:
+    """How many annotators would count for little, and how much they voted."""
+    weights = annotator_weights(ranked)
+    doubted = {name for name, weight in weights.items() if weight < 0.2}
+    return {
+        "annotators_below_a_fifth": len(doubted),
+        "share_of_rankings": sum(one.annotator in doubted for one in ranked) / max(len(ranked), 1),
+    }
+
+
+def summarize(result: dict[str, Any]) -> str:
+    """One line for whoever waits."""
+    parts = [f"the longer wins {result['longer_wins']['value']:.3f} (stated: {result['stated_length']})"]
+    if "majority" in result:
+        parts.append(f"one against the majority {result['majority']['value']:.3f}")
+        parts.append(f"alpha {result['alpha']['value']:.3f}")
+    return ", ".join(parts)
+
+
+def _read(
+    read: Callable[[Path, ReadReport], Iterable[RankedAnswers]], data: Path, name: str, n: int | None
+) -> list[RankedAnswers]:
+    return list(islice(read(locate(data, name), ReadReport()), n))
+
+
+_SETS: dict[str, Callable[[Path, int | None], dict[str, Any]]] = {
+    "ukpconvarg1": measure_ukp,
+    "squality_ranks": measure_squality,
+    "essay_br": measure_essays,
+    "oasst_ranks": measure_oasst,
+    "hh_rlhf_harmless": measure_hh,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
