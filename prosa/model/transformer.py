@@ -147,11 +147,27 @@ class Transformer(nn.Module):
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, ids: Int[Tensor, "B T"], kv_cache: KVCache | None = None) -> Float[Tensor, "B T V"]:
-        """Logits of the token after each position; with a cache, `ids` continue the rows it holds."""
-        return self.unembed(self.hidden(ids, kv_cache))
+    def forward(
+        self,
+        ids: Int[Tensor, "B T"],
+        kv_cache: KVCache | None = None,
+        *,
+        segments: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T V"]:
+        """Logits of the token after each position; with a cache, `ids` continue the rows it holds.
 
-    def hidden(self, ids: Int[Tensor, "B T"], kv_cache: KVCache | None = None) -> Float[Tensor, "B T C"]:
+        segments: several texts in one row, each position numbered with its text; none sees another. Positions count
+        on from text to text, which changes nothing because RoPE depends on distances alone.
+        """
+        return self.unembed(self.hidden(ids, kv_cache, segments=segments))
+
+    def hidden(
+        self,
+        ids: Int[Tensor, "B T"],
+        kv_cache: KVCache | None = None,
+        *,
+        segments: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T C"]:
         """The residual stream after the final norm, so that a loss can unembed it in chunks."""
         T = ids.shape[1]
         seen = 0 if kv_cache is None else max(kv_cache.lengths)
@@ -166,6 +182,9 @@ class Transformer(nn.Module):
         masks = {
             window: attention_mask(T, seen, window, positions, is_uniform, ids.device) for window in set(self.windows)
         }
+        if segments is not None:
+            assert kv_cache is None, "texts packed into one row are read at once"
+            masks = {window: within_segments(segments, mask) for window, mask in masks.items()}
         x = F.dropout(self.model.embed_tokens(ids), self.settings.dropout, self.training)
         for block, window in zip(self.model.layers, self.windows, strict=True):
             x = block(x, cos, sin, masks[window], kv_cache)
@@ -222,3 +241,10 @@ def attention_mask(
     if window is not None:
         visible = visible & (keys > queries - window)
     return visible[:, None]  # b 1 T S
+
+
+def within_segments(segments: Int[Tensor, "B T"], mask: Bool[Tensor, "b 1 T T"] | None) -> Bool[Tensor, "B 1 T T"]:
+    """`mask` (None: the causal triangle) without what lies in another segment."""
+    T = segments.shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool, device=segments.device).tril() if mask is None else mask
+    return (segments[:, :, None] == segments[:, None, :])[:, None] & causal

@@ -30,6 +30,11 @@ class Batch(NamedTuple):
     ids: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
 
+    @property
+    def n_targets(self) -> int:
+        """Tokens that are trained on."""
+        return int((self.targets != -100).sum())
+
 
 @dataclass(frozen=True, slots=True)
 class _Epoch:

@@ -1,32 +1,32 @@
 """The loop that all training stages share: batches, gradients, updates, checks, saving and resuming.
 
-What a stage learns is in its own room: it gives `loss(model, batch)`, which returns the summed loss over the batch's
-targets and a dict of further sums. What must be right everywhere is here, once.
+What a stage learns is in its own room: it gives `loss(model, batch)`, which returns the summed loss over what the batch
+counts and a dict of further sums. What must be right everywhere is here, once.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from rich.text import Text
-from torch import Tensor
+from torch import Tensor, nn
 
 from prosa.checkpoint import check_fingerprint, load_newest, prune_checkpoints, save_checkpoint
 from prosa.config import Settings
 from prosa.device import Device, seed_everything
 from prosa.errors import CheckpointError, TrainingDiverged
 from prosa.metrics import MetricsLog, Progress, Trackers
-from prosa.model import Transformer
-from prosa.training.batches import Batch
 from prosa.training.distributed import World, agree, check_batch, sum_gradients, sum_numbers
 from prosa.training.optimizers import MuonAdamW, OptimizerSettings, gradient_norm
 from prosa.training.schedule import learning_rate_factor
 from prosa.training.signals import StopRequest, catch_stop_signals
 
-Loss = Callable[[Transformer, Batch], tuple[Tensor, dict[str, Tensor]]]
+# A model of any stage, and one stage's batch: a NamedTuple of tensors with rows in front.
+Loss = Callable[[Any, Any], tuple[Tensor, dict[str, Tensor]]]
+B = TypeVar("B", bound="StageBatch")
 
 _BAD_UPDATES_TO_ROLL_BACK = 3
 _ROLLBACKS_TO_GIVE_UP = 3
@@ -50,10 +50,19 @@ class FitSettings(Settings):
     keep_checkpoints: int = 2
 
 
+class StageBatch(Protocol):
+    """Tensors with as many rows each, and the number that the summed loss is divided by: targets, or rankings."""
+
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+    @property
+    def n_targets(self) -> int: ...
+
+
 class BatchSource(Protocol):
     """Where batches come from: any step's can be asked for, in any order."""
 
-    def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> Batch: ...
+    def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> StageBatch: ...
 
     def documents(self, step: int) -> list[dict[str, Any]]: ...
 
@@ -82,7 +91,7 @@ class FitResult:
 
 
 def fit(
-    model: Transformer,
+    model: nn.Module,
     loss: Loss,
     batches: BatchSource,
     settings: FitSettings,
@@ -120,7 +129,7 @@ def fit(
 
 
 def measure_step(
-    model: Transformer,
+    model: nn.Module,
     loss: Loss,
     batches: BatchSource,
     settings: FitSettings,
@@ -181,7 +190,7 @@ class _Run:
 
     def __init__(
         self,
-        model: Transformer,
+        model: nn.Module,
         loss: Loss,
         batches: BatchSource,
         settings: FitSettings,
@@ -211,7 +220,7 @@ class _Run:
         if checkpoint is None:
             return
         check_fingerprint(checkpoint.fingerprint, self.fingerprint, allow_drift=allow_drift)
-        parameters = dict(self.model.named_parameters())
+        parameters = self.trained_parameters()
         saved = checkpoint.tensors["model"]
         if {n: t.shape for n, t in saved.items()} != {n: p.shape for n, p in parameters.items()}:
             raise CheckpointError(f"`{checkpoint.folder}` holds a model of another shape")
@@ -257,14 +266,17 @@ class _Run:
             numbers |= {"loss": str(mean_loss), "gradient_norm": str(norm), "skipped_documents": ids}
         return numbers, self._timing(time.perf_counter() - started, int(n_targets))
 
-    def _backward(self, batch: Batch) -> tuple[dict[str, float], float]:
+    def trained_parameters(self) -> dict[str, Tensor]:
+        """All but the frozen ones, which a checkpoint need not hold."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def _backward(self, batch: StageBatch) -> tuple[dict[str, float], float]:
         """Gradients of the mean loss over all targets of the whole step, of all micro-batches and processes."""
-        local_targets = float((batch.targets != -100).sum())
-        n_targets = sum_numbers([local_targets], self.world)[0]
+        n_targets = sum_numbers([float(batch.n_targets)], self.world)[0]
         dtype = self.device.compute_dtype
         sums: dict[str, Tensor] = {}
-        for index, rows in enumerate(range(0, len(batch.ids), self.settings.micro_batch)):
-            part = Batch(*(t[rows : rows + self.settings.micro_batch].to(self.device.type) for t in batch))
+        for index, part in enumerate(split_batch(batch, self.settings.micro_batch)):
+            part = type(part)(*(tensor.to(self.device.type) for tensor in part))
             seed_everything(self.settings.seed, "dropout", self.position.step, self.world.rank, index)
             with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
                 total, extra = self.loss(self.model, part)
@@ -334,7 +346,7 @@ class _Run:
         save_checkpoint(
             self.checkpoints,
             self.position.step,
-            tensors={"model": dict(self.model.named_parameters()), "optimizer": self.optimizer.state_tensors()},
+            tensors={"model": self.trained_parameters(), "optimizer": self.optimizer.state_tensors()},
             state={"position": asdict(self.position)},
             fingerprint=self.fingerprint,
         )
@@ -353,6 +365,13 @@ class _Run:
     def log(self, numbers: Mapping[str, Any], timing: Mapping[str, float]) -> None:
         if self.world.is_main:
             self.metrics.write(self.position.step, numbers, timing=timing)
+
+
+def split_batch(batch: B, n_rows: int) -> Iterator[B]:
+    """The batch in parts of `n_rows` rows, the last with what is left."""
+    total = len(next(iter(batch)))
+    for first in range(0, total, n_rows):
+        yield type(batch)(*(tensor[first : first + n_rows] for tensor in batch))
 
 
 def _columns(numbers: Mapping[str, Any], evaluation: Mapping[str, float], run: _Run) -> dict[str, str]:

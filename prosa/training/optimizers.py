@@ -21,7 +21,10 @@ _NEWTON_SCHULZ_STEPS = 5
 
 
 class OptimizerSettings(Settings):
-    """Peak learning rates and their companions; the schedule multiplies both rates by the same factor."""
+    """Peak learning rates and their companions; the schedule multiplies both rates by the same factor.
+
+    A matrix_learning_rate of 0 leaves the matrices to AdamW too.
+    """
 
     matrix_learning_rate: float = 0.02
     learning_rate: float = 3e-3
@@ -38,8 +41,10 @@ class MuonAdamW:
 
     def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
         self.settings = settings
-        self.matrices = {name: p for name, p in model.named_parameters() if _is_block_matrix(name, p)}
-        others = {name: p for name, p in model.named_parameters() if name not in self.matrices}
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        has_muon = settings.matrix_learning_rate > 0
+        self.matrices = {name: p for name, p in trained.items() if has_muon and _is_block_matrix(name, p)}
+        others = {name: p for name, p in trained.items() if name not in self.matrices}
         self._other_names = list(others)
         self._adamw = torch.optim.AdamW(
             others.values(),

@@ -149,8 +149,8 @@ def plan_length(
     batch_tokens = shape.batch_size * shape.model.context_length
     if wanted.minutes:
         seconds = wanted.minutes * 60 - seconds_spent
-        # Validation and samples take about a fiftieth of the time.
-        steps = max(20, int(0.98 * seconds / step_seconds))
+        # Validation, samples and checkpoints take a fiftieth of the time, and a processor that stays busy slows down.
+        steps = max(20, int(0.9 * seconds / step_seconds))
         reason = f"{seconds:.0f} s left at {step_seconds * 1000:.0f} ms a step"
     else:
         steps = wanted.steps or max(1, round(wanted.tokens / batch_tokens))

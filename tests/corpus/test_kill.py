@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.report import RecordProperty
+
 
 def run_kills(tmp_path: Path, n_documents: int, n_kills: int) -> list[dict[str, object]]:
     rng = random.Random(3)
@@ -37,12 +39,14 @@ def check(found: list[dict[str, object]], n_kills: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_builds_are_built_again_to_the_same_hash(tmp_path: Path) -> None:
+def test_killed_builds_are_built_again_to_the_same_hash(tmp_path: Path, record_property: RecordProperty) -> None:
+    record_property("R16", 20)
     check(run_kills(tmp_path, n_documents=600, n_kills=20), 20)
 
 
 @pytest.mark.torture
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.timeout(3000)
-def test_many_killed_builds(tmp_path: Path) -> None:
+def test_many_killed_builds(tmp_path: Path, record_property: RecordProperty) -> None:
+    record_property("R16", 200)
     check(run_kills(tmp_path, n_documents=5000, n_kills=200), 200)

@@ -22,6 +22,7 @@ from prosa.tokenizer import (
 )
 from tests.faults.injection import at, die, faults, operations, refuse
 from tests.faults.processes import needs_fork, run, run_and_kill
+from tests.faults.report import RecordProperty
 from tests.tokenizer.corpora import write_corpus, write_documents
 
 
@@ -189,14 +190,16 @@ def check_flips(copy: Path, n_flips: int, seed: int) -> None:
     open_shards(copy)
 
 
-def test_bit_flips_are_found_and_named(copy: Path) -> None:
+def test_bit_flips_are_found_and_named(copy: Path, record_property: RecordProperty) -> None:
     check_flips(copy, 200, seed=1)
+    record_property("R7", 200)
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(1_800)
-def test_bit_flips_are_found_and_named_at_torture_size(copy: Path) -> None:
+def test_bit_flips_are_found_and_named_at_torture_size(copy: Path, record_property: RecordProperty) -> None:
     check_flips(copy, 1_000, seed=2)
+    record_property("R7", 1_000)
 
 
 @pytest.mark.parametrize("is_verified", [True, False])
@@ -256,7 +259,7 @@ def pack_and_die(folder: Path, k: int) -> None:
 
 
 @needs_fork
-def test_a_killed_packing_repeats_to_the_same_shards(tmp_path: Path) -> None:
+def test_a_killed_packing_repeats_to_the_same_shards(tmp_path: Path, record_property: RecordProperty) -> None:
     pack(tmp_path / "calm")
     expected = open_shards(tmp_path / "calm" / "tokens").hash
     n_operations = len(operations(lambda: pack(tmp_path / "counted")))
@@ -265,10 +268,11 @@ def test_a_killed_packing_repeats_to_the_same_shards(tmp_path: Path) -> None:
         folder = tmp_path / f"operation-{k}"
         assert run(pack_and_die, folder, k) != 0
         check_repeats(folder, expected)
-    for kill in range(3):
+    for kill in range(17):
         folder = tmp_path / f"kill-{kill}"
         run_and_kill(pack, folder, after_seconds=chance.uniform(0.05, 0.5))
         check_repeats(folder, expected)
+    record_property("R16", 20)
 
 
 def check_repeats(folder: Path, expected: str) -> None:

@@ -19,6 +19,7 @@ from prosa.tokenizer.merges import build_tokens
 from prosa.tokenizer.training import _learn_merges, _sample, count_train_bytes
 from tests.faults.injection import at, die, faults, operations
 from tests.faults.processes import needs_fork, run, run_and_kill
+from tests.faults.report import RecordProperty
 from tests.tokenizer.corpora import write_corpus, write_documents
 
 # Many pairs occur equally often here, so that the order of ties decides most merges.
@@ -179,20 +180,22 @@ def train_and_die(folder: Path, k: int) -> None:
 
 
 @needs_fork
-def test_a_killed_training_repeats_to_the_same_tokenizer(tmp_path: Path) -> None:
+def test_a_killed_training_repeats_to_the_same_tokenizer(tmp_path: Path, record_property: RecordProperty) -> None:
     """R16: whatever the instant, afterwards there is no tokenizer or the whole one, and the rerun makes it."""
     train(tmp_path / "calm")
     expected = (tmp_path / "calm" / "tokenizer" / "manifest.json").read_bytes()
     n_operations = len(operations(lambda: train(tmp_path / "counted")))
     stream = random.Random(3)
-    for k in (1, n_operations // 2, n_operations - 1, n_operations):
+    at_operations = (1, n_operations // 2, n_operations - 1, n_operations)
+    for k in at_operations:
         folder = tmp_path / f"operation-{k}"
         assert run(train_and_die, folder, k) != 0
         check_repeats(folder, expected)
-    for kill in range(3):
+    for kill in range(16):
         folder = tmp_path / f"kill-{kill}"
         run_and_kill(train, folder, after_seconds=stream.uniform(0.05, 0.6))
         check_repeats(folder, expected)
+    record_property("R16", len(at_operations) + 16)
 
 
 def check_repeats(folder: Path, expected: bytes) -> None:

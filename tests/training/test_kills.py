@@ -27,7 +27,7 @@ def seconds_and_digest(folder: Path) -> tuple[float, str]:
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.torture)])
-def test_kill_9_at_random_instants_changes_nothing(tmp_path, kills):
+def test_kill_9_at_random_instants_changes_nothing(tmp_path, kills, record_property):
     seconds, expected = seconds_and_digest(tmp_path)
     hits = 0
     for repeat in range(max(1, kills // 20)):
@@ -35,10 +35,11 @@ def test_kill_9_at_random_instants_changes_nothing(tmp_path, kills):
         hits += kill_often(train, str(folder), kills=20, longest_seconds=0.8 * seconds, seed=repeat)
         assert digest(folder) == expected
     assert hits >= 0.3 * kills, "the kills came too late to test anything"
+    record_property("R1", hits)
 
 
 @pytest.mark.parametrize("stops", [12, pytest.param(100, marks=pytest.mark.torture)])
-def test_sigterm_at_random_instants_saves_and_exits_0(tmp_path, stops):
+def test_sigterm_at_random_instants_saves_and_exits_0(tmp_path, stops, record_property):
     """Also during a save, also twice, also SIGINT; a signal before the handlers stand is an ordinary end."""
     seconds, expected = seconds_and_digest(tmp_path)
     chance = random.Random(5)
@@ -55,6 +56,7 @@ def test_sigterm_at_random_instants_saves_and_exits_0(tmp_path, stops):
         assert finish(process, seconds=10) == 0
         assert finish(start(train, str(folder))) == 0
         assert digest(folder) == expected
+    record_property("R9", stops)
 
 
 def signal_process(pid: int | None, number: int) -> None:

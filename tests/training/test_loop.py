@@ -48,7 +48,7 @@ def test_plain_repeat_is_bit_identical(tmp_path):
     assert digest(tmp_path / "one") == digest(tmp_path / "two")
 
 
-def test_resume_at_every_step_is_bit_identical(tmp_path):
+def test_resume_at_every_step_is_bit_identical(tmp_path, record_property):
     """R14: stopped after each of the 40 steps by a signal, then resumed."""
     run_tiny(tmp_path / "straight", evaluate_every=1, evaluate=lambda: {"probe": 0.0})
     expected = digest(tmp_path / "straight")
@@ -66,6 +66,7 @@ def test_resume_at_every_step_is_bit_identical(tmp_path):
         result, _ = run_tiny(folder, evaluate_every=1, evaluate=lambda: {"probe": 0.0})
         assert result.is_finished
         assert digest(folder) == expected, f"resumed at step {stop_at}"
+    record_property("R14", STEPS)
 
 
 def test_handlers_come_back(tmp_path):
@@ -93,7 +94,8 @@ def bad_at(numbers, place):
 
 
 @pytest.mark.parametrize("place", ["loss", "infinity", "gradient"])
-def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, place):
+def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, place, record_property):
+    record_property("R8", 1)
     result, model = run_tiny(tmp_path, loss=bad_at({20}, place))
     assert result.is_finished and result.position.bad_updates == 1 and result.position.rollbacks == 0
     record = read_metrics(tmp_path / "metrics.jsonl")[10]
@@ -101,7 +103,8 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, place):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_three_bad_updates_in_a_row_roll_back_and_skip_the_batches(tmp_path):
+def test_three_bad_updates_in_a_row_roll_back_and_skip_the_batches(tmp_path, record_property):
+    record_property("R8", 1)
     result, model = run_tiny(tmp_path, loss=bad_at({24, 26, 28}, "loss"))
     assert result.is_finished and result.position.rollbacks == 1
     assert result.position.skipped_batches == 15 - 10
@@ -109,7 +112,8 @@ def test_three_bad_updates_in_a_row_roll_back_and_skip_the_batches(tmp_path):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_a_broken_weight_is_never_saved(tmp_path):
+def test_a_broken_weight_is_never_saved(tmp_path, record_property):
+    record_property("R8", 1)
     """NaN in a weight makes every later loss NaN; the checkpoint before it brings the run back."""
     model = Transformer(MODEL)
     init_weights(model, 0)
@@ -126,7 +130,8 @@ def test_a_broken_weight_is_never_saved(tmp_path):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_a_weight_broken_just_before_saving_is_not_saved(tmp_path):
+def test_a_weight_broken_just_before_saving_is_not_saved(tmp_path, record_property):
+    record_property("R8", 1)
     model = Transformer(MODEL)
     init_weights(model, 0)
     calls = iter(range(1, 10**6))
@@ -142,14 +147,16 @@ def test_a_weight_broken_just_before_saving_is_not_saved(tmp_path):
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_a_run_that_stays_broken_ends_with_an_explanation(tmp_path):
+def test_a_run_that_stays_broken_ends_with_an_explanation(tmp_path, record_property):
+    record_property("R8", 1)
     with pytest.raises(TrainingDiverged, match="not finite"):
         run_tiny(tmp_path, loss=bad_at(set(range(24, 10**4)), "loss"))
     assert list_steps(tmp_path / "checkpoints")[-1] == 10
 
 
-def test_other_inputs_are_refused_with_a_diff_before_any_step(tmp_path):
+def test_other_inputs_are_refused_with_a_diff_before_any_step(tmp_path, record_property):
     """R13, for what the loop itself sees."""
+    record_property("R13", 1)
     run_tiny(tmp_path, fingerprint={"settings": {"seed": 0}, "tokenizer": "abc", "torch": "2.13.0"})
     with pytest.raises(DriftRefused, match=r"tokenizer: abc -> xyz"):
         run_tiny(tmp_path, fingerprint={"settings": {"seed": 0}, "tokenizer": "xyz", "torch": "2.13.0"})
