@@ -9,19 +9,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from benchmarks.data_paths import DataMissing, locate
 from benchmarks.measure import make_parser, say, write_result
+from benchmarks.tables import table, verdict
 from prosa.corpus import ReadReport
 from prosa.preferences import (
     RankedAnswers,
     annotator_weights,
+    krippendorff_alpha,
     length_bias,
     majority_agreement,
     pairwise_agreement,
     ranking_alpha,
     ranking_w,
+)
+from prosa.preferences.agreement import Metric
+from prosa.preferences.human_data import (
     read_essay_br,
     read_hh_pairs,
     read_oasst_ranks,
@@ -30,9 +37,13 @@ from prosa.preferences import (
 )
 
 _SMOKE_RANKINGS = 100
+_TOLERANCE = 0.005
 # One annotator against the majority of the others, and always choosing the longer text, as told of these files.
 _STATED_MAJORITY = 0.79
 _STATED_LENGTH = {"ukpconvarg1": 0.774, "essay_br": 0.724, "oasst_ranks": 0.696, "hh_rlhf_harmless": 0.439}
+# Four observers, twelve units: Krippendorff, Computing Krippendorff's Alpha-Reliability (2011), section C.
+_WORKED = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
+_PUBLISHED_ALPHA: dict[Metric, float] = {"nominal": 0.743, "ordinal": 0.815, "interval": 0.849}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,9 +58,17 @@ def main(argv: list[str] | None = None) -> int:
             continue
         say(f"{name}: {summarize(result[name])}")
     if result:
+        result["worked_table"] = measure_worked_table()
+        say(f"Krippendorff's worked table: {result['worked_table']} (published: {_PUBLISHED_ALPHA})")
         command = "python -m benchmarks.agreement --data DATA"
         write_result("agreement", result, command=command, folder=chosen.results, is_smoke=chosen.smoke)
     return 0
+
+
+def measure_worked_table() -> dict[str, float]:
+    """Alpha of the published example by each metric, to the three digits that are published."""
+    values = np.array([[np.nan if mark == "." else float(mark) for mark in row] for row in _WORKED])
+    return {metric: round(krippendorff_alpha(values, metric), 3) for metric in get_args(Metric)}
 
 
 def measure_ukp(data: Path, n: int | None) -> dict[str, Any]:
@@ -122,6 +141,45 @@ def summarize(result: dict[str, Any]) -> str:
         parts.append(f"one against the majority {result['majority']['value']:.3f}")
         parts.append(f"alpha {result['alpha']['value']:.3f}")
     return ", ".join(parts)
+
+
+def write_agreement(record: dict[str, Any]) -> str:
+    """The section of the page: agreement where several people judged the same, and the longer text everywhere."""
+    sets = dict(record["result"])
+    is_as_published = sets.pop("worked_table") == _PUBLISHED_ALPHA
+    lengths = [
+        (name, _show(one["longer_wins"]), "" if one["stated_length"] is None else f"{one['stated_length']:.3f}")
+        for name, one in sets.items()
+    ]
+    parts = [
+        "The longer text wins (share of preferences, 95 % interval over prompts), beside what was stated before:\n"
+    ]
+    parts.append(table(("", "measured", "stated"), lengths))
+    rows = [
+        (label, *(_show(one[key]) if one[key]["n"] else "" for one in sets.values() if "alpha" in one))
+        for label, key in (
+            ("Krippendorff's alpha, ordinal", "alpha"),
+            ("Kendall's W", "kendall_w"),
+            ("two annotators agree", "pairwise"),
+            ("one agrees with the majority of the others", "majority"),
+        )
+    ]
+    parts.append(table(("", *(name for name, one in sets.items() if "alpha" in one)), rows))
+    parts.append(
+        verdict(is_as_published, "Krippendorff's alpha of his worked table is the published one, three metrics")
+    )
+    ukp = sets.get("ukpconvarg1")
+    if ukp is not None:
+        near = abs(ukp["majority"]["value"] - ukp["stated_majority"]) < _TOLERANCE
+        parts.append(verdict(near, "argument pairs: one annotator agrees with the majority in 79 %, as stated"))
+    stated = [(one["longer_wins"]["value"], one["stated_length"]) for one in sets.values() if one["stated_length"]]
+    near = all(abs(value - known) < _TOLERANCE for value, known in stated)
+    parts.append(verdict(near, "the length baselines are those stated, to half a point"))
+    return "\n".join(parts)
+
+
+def _show(estimate: dict[str, Any]) -> str:
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
 
 
 def _read(

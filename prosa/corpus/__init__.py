@@ -3,6 +3,7 @@
 from prosa.corpus.build import CorpusSettings, build_corpus, corpus_inputs
 from prosa.corpus.document import KINDS, Document, ReadReport
 from prosa.corpus.mixing import epochs_per_source, repeat_warnings, resolve_weights
+from prosa.corpus.rows import read_rows
 from prosa.corpus.sources import SourceSettings, read_source
 from prosa.corpus.stored import Corpus, Part, describe_corpus, open_corpus
 
@@ -19,6 +20,7 @@ __all__ = [
     "describe_corpus",
     "epochs_per_source",
     "open_corpus",
+    "read_rows",
     "read_source",
     "repeat_warnings",
     "resolve_weights",

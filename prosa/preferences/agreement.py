@@ -14,6 +14,8 @@ from prosa.errors import DataError
 from prosa.preferences.judgments import RankedAnswers
 from prosa.streams import numpy_stream
 
+_Z_95 = 1.959963984540054
+
 Metric = Literal["nominal", "ordinal", "interval"]
 
 
@@ -74,8 +76,15 @@ def pair_votes(ranked: Sequence[RankedAnswers]) -> PairVotes:
         columns.append(block)
     sizes = np.array([len(one.ranking.ranked) for one in ranked] or [1])
     lengths = [block.shape[1] for block in columns[1:]] or [0]
+    vote, pair, firsts, seconds, item_of, prompt_of, annotator = np.concatenate(columns, 1)
     return PairVotes(
-        *np.concatenate(columns, 1),
+        vote,
+        pair,
+        firsts,
+        seconds,
+        item_of,
+        prompt_of,
+        annotator,
         np.repeat(2.0 / np.maximum(sizes, 1), lengths),
         tuple(annotators),
         np.array([n for _, _, n in items.values()], np.int64),
@@ -242,15 +251,25 @@ def share(
     seed: int,
     n_resamples: int = 500,
 ) -> Estimate:
-    """sum(hits) / sum(totals) with a percentile bootstrap over whole clusters (Efron 1979; Davison & Hinkley 1997)."""
+    """sum(hits) / sum(totals) with a percentile bootstrap over whole clusters (Efron 1979; Davison & Hinkley 1997).
+
+    Where all clusters say the same there is nothing to resample: then Wilson's interval (JASA 22, 1927), a cluster as
+    one trial.
+    """
     counted = totals > 0
     names, cluster = np.unique(clusters[counted], return_inverse=True)
-    if not len(names):
+    n = len(names)
+    if not n:
         return _nothing()
-    above = np.bincount(cluster, hits[counted], len(names))
-    below = np.bincount(cluster, totals[counted], len(names))
-    resampled = [float(w @ above / (w @ below)) for w in resamples(len(names), seed, n_resamples)]
-    return _estimate(float(above.sum() / below.sum()), resampled, int(counted.sum()))
+    above = np.bincount(cluster, hits[counted], n)
+    below = np.bincount(cluster, totals[counted], n)
+    resampled = [float(w @ above / (w @ below)) for w in resamples(n, seed, n_resamples)]
+    estimate = _estimate(float(above.sum() / below.sum()), resampled, int(counted.sum()))
+    if estimate.high - estimate.low > 1e-9:
+        return estimate
+    centre, width = estimate.value + _Z_95**2 / n / 2, _Z_95**2 / n
+    half = (width * (estimate.value * (1 - estimate.value) + width / 4)) ** 0.5
+    return replace(estimate, low=max(0.0, (centre - half) / (1 + width)), high=min(1.0, (centre + half) / (1 + width)))
 
 
 def resamples(n_clusters: int, seed: int, n_resamples: int) -> Iterator[Float[np.ndarray, " clusters"]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from prosa.rundir import canonical_json, fault_point, storage_errors, sync_file, sync_folder
+from prosa.durable import canonical_json, fault_point, storage_errors, sync_file, sync_folder
 
 Kind = Literal["item", "judgment"]
 _TAIL_BYTES = 1 << 16

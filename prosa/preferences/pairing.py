@@ -79,10 +79,10 @@ def next_item(
     ]
     if not open_items:
         return None
-    overlap = [item for item in open_items if is_overlap(item, settings)]
-    others = [item for item in open_items if not is_overlap(item, settings)]
-    is_shared = share_at_chance * len(open_items) < len(overlap)
-    chosen, purpose = (overlap, "overlap") if is_shared else (others, f"order of {annotator}")
+    shared = {item.id for item in open_items if is_overlap(item, settings)}
+    is_shared = share_at_chance * len(open_items) < len(shared)
+    chosen = [item for item in open_items if (item.id in shared) == is_shared]
+    purpose = "overlap" if is_shared else f"order of {annotator}"
     gain = information or {}
     return min(chosen, key=lambda item: (-gain.get(item.id, 0.0), _order(settings.seed, purpose, item.id)))
 
@@ -137,7 +137,8 @@ def _mutual_information(logprobs: Float[np.ndarray, "models items outcomes"]) ->
     mean = probabilities.mean(0)
     mixed = -(mean * np.log(np.maximum(mean, 1e-300))).sum(1)
     single = -(probabilities * logprobs).sum(2).mean(0)
-    return np.maximum(mixed - single, 0.0)
+    information: Float[np.ndarray, " items"] = np.maximum(mixed - single, 0.0)
+    return information
 
 
 def _order(seed: int, purpose: str, item_id: str) -> int:

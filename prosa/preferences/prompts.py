@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -14,6 +14,8 @@ from prosa.preferences.judgments import Item, Message, Ranking, check_messages
 
 _ROLES = {"human": "user", "gpt": "assistant", "prompter": "user"}
 _ASKED_FIELDS = ("prompt", "instruction", "question")
+# Tasks of the world drawn for each one wanted, since some come out alike.
+_DRAWS_FOR_EACH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,28 @@ def gold_ranking(town: world.World, item: Item) -> Ranking | None:
 
 
 def _world_tasks(settings: SampleSettings) -> list[world.Task]:
-    """As many tasks to train on in each language, drawn apart from those of the fine-tuning."""
+    """As many different tasks to train on of each kind and language, drawn apart from those of the fine-tuning.
+
+    What fine-tuning saw little of, above all questions that nobody can answer, is ranked as often as the rest. A kind
+    of few wordings ends early, and the others take its place.
+    """
     town = world.build_world(world.parse_world(settings.prompts))
-    languages = town.settings.languages
-    n_each = -(-settings.n_prompts // len(languages))
-    tasks = [town.tasks(language, split="train", n=n_each, seed=settings.seed + 1) for language in languages]
-    return list(chain.from_iterable(zip(*tasks, strict=True)))[: settings.n_prompts]
+    groups = [(kind, language) for kind in world.TASK_KINDS for language in town.settings.languages]
+    n_drawn = _DRAWS_FOR_EACH * -(-settings.n_prompts // len(groups))
+    tasks = [
+        _different(town.tasks(language, split="train", n=n_drawn, seed=settings.seed + 1, kinds=[kind]))
+        for kind, language in groups
+    ]
+    dealt = chain.from_iterable(zip_longest(*tasks))
+    return list(islice((task for task in dealt if task is not None), settings.n_prompts))
+
+
+def _different(tasks: Iterable[world.Task]) -> list[world.Task]:
+    """The first task of each wording."""
+    found: dict[tuple[str, ...], world.Task] = {}
+    for task in tasks:
+        found.setdefault(tuple(message["content"] for message in task.messages), task)
+    return list(found.values())
 
 
 def _file_prompts(path: str, report: ReadReport) -> Iterator[Prompt]:

@@ -167,13 +167,18 @@ def render(draft: Draft, view: View, width: int, height: int) -> list[str]:
     if draft.comment:
         foot.append(_fit(f"{texts['comment']}: {clean_text(draft.comment)}", n_columns))
     keys = texts["keys"].format(first=LABELS[0], last=LABELS[len(draft.order) - 1])
-    foot += [f"{_DIM}{line}{_END}" for line in _flow(keys.split("   "), n_columns)]
+    shown_keys = _flow(entries := keys.split("   "), n_columns)
+    if len(shown_keys) > height // 6:
+        # The help has them all.
+        shown_keys = _flow(entries[-2:], n_columns)
+    foot += [f"{_DIM}{line}{_END}" for line in shown_keys]
     lines = item_lines(draft, n_columns - len(_MARGIN), view.language, is_styled=True)
     room = max(1, height - len(head) - len(foot) - 1)
     view.n_lines, view.n_shown = len(lines), room
     view.top = max(0, min(view.top, len(lines) - room))
     view.seen = max(view.seen, min(len(lines), view.top + room))
-    message = view.message or ("" if view.has_all_been_seen else f"↓ {texts['scroll']}")
+    is_more = view.top + room < len(lines)
+    message = view.message or (f"↓ {texts['scroll']}" if is_more else "")
     body = lines[view.top : view.top + room]
     body += [""] * (room - len(body))
     shown = [*head, *body, f"{_BOLD}{_fit(message, n_columns)}{_END}", *foot]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import median
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 from prosa.preferences.agreement import (
@@ -53,6 +54,9 @@ _PORTUGUESE = {
     "measured on": "medido em",
     "p-value": "valor p",
     "Annotators": "Anotadores",
+    "Their agreement and leanings": "Concordância e inclinações deles",
+    "* by chance alone in fewer than 1 of 100 cases": "* por puro acaso, em menos de 1 de cada 100 casos",
+    "to": "a",
     "annotator": "anotador",
     "with others": "com os outros",
     "with known": "com o gabarito",
@@ -68,6 +72,9 @@ _PORTUGUESE = {
         "Ainda não há julgamentos suficientes dos mesmos itens por anotadores diferentes para medir a concordância."
     ),
 }
+
+# Heads fold, so that every table fits a terminal of 80 columns.
+_HEAD_WIDTH = 10
 
 Say = Callable[[str], str]
 
@@ -120,6 +127,7 @@ def judgments_table(report: Mapping[str, Any], *, language: Language = "en") -> 
     parts: list[Any] = [_counts_table(report, language), _agreement_table(report, language)]
     if report["annotators"]:
         parts.append(_annotators_table(report["annotators"], language))
+        parts.append(_opinions_table(report["annotators"], language))
     if report["models"]:
         parts.append(_models_table(report["models"], language))
     return Group(*parts)
@@ -135,6 +143,8 @@ def _describe_annotator(
 ) -> dict[str, Any]:
     own = [one for one in judgments if one.annotator == name]
     ranked = _ranked(items, own)
+    judged = {one.item_id for one in ranked}
+    others = [one for one in group if one.annotator != name and one.item_id in judged]
     gold = [
         replace(one, ranking=known, annotator="gold")
         for one in ranked
@@ -144,7 +154,7 @@ def _describe_annotator(
         "name": name,
         "is_simulated": any(one.is_simulated for one in own),
         **_count(own),
-        "with_others": _estimate(agreement_with(ranked, [one for one in group if one.annotator != name], seed=seed)),
+        "with_others": _estimate(agreement_with(ranked, others, seed=seed)),
         "with_gold": _estimate(agreement_with(ranked, gold, seed=seed)),
         "with_self": _estimate(self_agreement(ranked, seed=seed)),
         "position_bias": _bias(position_bias(own, seed=seed)),
@@ -239,24 +249,32 @@ def _agreement_table(report: Mapping[str, Any], language: Language) -> "Table":
 
 
 def _annotators_table(annotators: Sequence[Mapping[str, Any]], language: Language) -> "Table":
-    columns = ["annotator", "judged", "skipped", "seconds (median)", "with others", "with known", "with self"]
-    table = _table("Annotators", [*columns, "earlier shown wins", "longer wins", "weight"], language)
+    columns = ["annotator", "judged", "skipped", "with ties", "seconds (median)", "weight"]
+    table = _table("Annotators", columns, language)
     for one in annotators:
-        name = _name(one["name"])
-        if one["is_simulated"]:
-            name = f"{name}\n[dim]{_speaker(language)('simulated')}[/dim]"
+        seconds, weight = one["median_seconds"], one["weight"]
         table.add_row(
-            name,
-            _number(one["n_judgments"], 0, language),
-            _number(one["n_skipped"], 0, language),
-            "" if one["median_seconds"] is None else _number(one["median_seconds"], 1, language),
-            *(_cell(one[key], language) for key in ("with_others", "with_gold", "with_self")),
-            *(
-                "" if one[key] is None else _cell(one[key]["share"], language, one[key]["p_value"])
-                for key in ("position_bias", "length_bias")
-            ),
-            "" if one["weight"] is None else _number(one["weight"], 2, language),
+            _annotator(one, language),
+            *(_number(one[key], 0, language) for key in ("n_judgments", "n_skipped", "n_with_ties")),
+            "" if seconds is None else _number(seconds, 1, language),
+            "" if weight is None else _number(weight, 2, language),
         )
+    return table
+
+
+def _opinions_table(annotators: Sequence[Mapping[str, Any]], language: Language) -> "Table":
+    """How each annotator prefers; a column that nobody fills is left out."""
+    agreement = {"with_others": "with others", "with_gold": "with known", "with_self": "with self"}
+    biases = {"position_bias": "earlier shown wins", "length_bias": "longer wins"}
+    shown = {key: label for key, label in (agreement | biases).items() if any(one[key] for one in annotators)}
+    table = _table("Their agreement and leanings", ["annotator", *shown.values()], language)
+    table.caption = _speaker(language)("* by chance alone in fewer than 1 of 100 cases")
+    for one in annotators:
+        cells = []
+        for key in shown:
+            bias = one[key] if key in biases else {"share": one[key], "p_value": None}
+            cells.append("" if not bias else _cell(bias["share"], bias["p_value"], language))
+        table.add_row(_annotator(one, language), *cells)
     return table
 
 
@@ -274,12 +292,19 @@ def _models_table(models: Sequence[Mapping[str, Any]], language: Language) -> "T
     return table
 
 
-def _cell(estimate: Mapping[str, Any] | None, language: Language, p_value: float | None = None) -> str:
-    """A share, its interval below, and a star where it differs from one half with p < 0.01."""
+def _annotator(one: Mapping[str, Any], language: Language) -> str:
+    """The name, said to be simulated where it is."""
+    name = _name(one["name"])
+    return f"{name}\n[dim]{_speaker(language)('simulated')}[/dim]" if one["is_simulated"] else name
+
+
+def _cell(estimate: Mapping[str, Any] | None, p_value: float | None, language: Language) -> str:
+    """A share and its interval below, with a star where it differs from one half for certain."""
     if estimate is None:
         return ""
     star = "*" if p_value is not None and p_value < 0.01 else ""
-    return f"{_percent(estimate['value'], language)}{star}\n[dim]{_interval(estimate, _percent, language)}[/dim]"
+    low, high = (_number(100 * estimate[key], 0, language) for key in ("low", "high"))
+    return f"{_percent(estimate['value'], language)}{star}\n[dim]{low}–{high}%[/dim]"
 
 
 def _table(title: str, columns: Sequence[str], language: Language) -> "Table":
@@ -289,7 +314,7 @@ def _table(title: str, columns: Sequence[str], language: Language) -> "Table":
     say = _speaker(language)
     table = Table(title=say(title), title_justify="left", caption_justify="left", box=SIMPLE)
     for number, column in enumerate(columns):
-        head = say(column).replace(" ", "\n", 1)
+        head = fill(say(column), _HEAD_WIDTH, break_long_words=False)
         table.add_column(head, justify="right" if number else "left", no_wrap=number > 0, overflow="fold")
     return table
 
@@ -315,7 +340,7 @@ def _percent(share: float, language: Language) -> str:
 
 
 def _interval(estimate: Mapping[str, Any], show: Callable[[float, Language], str], language: Language) -> str:
-    return f"{show(estimate['low'], language)}–{show(estimate['high'], language)}"
+    return f"{show(estimate['low'], language)} {_speaker(language)('to')} {show(estimate['high'], language)}"
 
 
 def _p_value(value: float, language: Language) -> str:

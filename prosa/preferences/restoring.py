@@ -82,12 +82,11 @@ def restore_store(path: Path) -> Restored:
         backups = sorted(backup_folder(path).glob("?????????.sqlite"), reverse=True)
         from_backups = [record for backup in backups for record in _salvage(backup)]
     found: dict[tuple[str, str], Record] = {}
-    n_new = []
+    n_known = []
     for source in (from_log, from_database, from_backups):
-        before = len(found)
         for record in source:
             found.setdefault((record.kind, record.key), record)
-        n_new.append(len(found) - before)
+        n_known.append(len(found))
     if not found:
         raise DataError(f"nothing is left of `{path}`: no row, no line of its log, no backup")
     kept = sorted(found.values(), key=lambda record: record.number)
@@ -96,7 +95,8 @@ def restore_store(path: Path) -> Restored:
     records = chain((record.kind, record.key, record.body) for record in kept)
     with storage_errors(path), database_errors(path):
         set_aside = _replace(path, records, has_new_numbers=records != kept)
-    return Restored(len(records), *n_new, tuple(lost), tuple(set_aside))
+    n_log, n_database, n_all = n_known
+    return Restored(n_all, n_log, n_database - n_log, n_all - n_database, tuple(lost), tuple(set_aside))
 
 
 def _replace(path: Path, records: list[Record], *, has_new_numbers: bool) -> list[str]:

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prosa.durable import canonical_json
 from prosa.errors import DataError
 from prosa.preferences.judgments import Item, Judgment
-from prosa.rundir import canonical_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -27,7 +27,7 @@ def read_row(cls: type[T], row: str) -> T:
     from pydantic import ValidationError
 
     try:
-        value: T = _adapter(cls).validate_json(row, strict=True)
+        value: T = _adapters()[cls].validate_json(row, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -36,7 +36,7 @@ def read_row(cls: type[T], row: str) -> T:
 
 
 @cache
-def _adapter(cls: type[T]) -> "TypeAdapter[Any]":
+def _adapters() -> "dict[type, TypeAdapter[Any]]":
     from pydantic import TypeAdapter
 
-    return TypeAdapter(cls)
+    return {cls: TypeAdapter(cls) for cls in (Item, Judgment)}

@@ -132,12 +132,14 @@ def model_scores(
 ) -> list[ModelScore]:
     """Davidson strengths of the models that wrote the answers, best first, from every pair of different models.
 
-    The interval is a bootstrap over prompts. Empty when fewer than two models can be compared.
+    The interval is the wider of a bootstrap over prompts and of the standard errors, which alone have a width where all
+    prompts say the same. Empty when fewer than two models can be compared.
     """
     wins, ties, models = _model_comparisons({item.id: item for item in items}, first_judgments(ranked))
     if len(models) < 2:
         return []
-    fitted = fit_davidson(wins.sum(0), ties.sum(0), prior=prior).values
+    fit = fit_davidson(wins.sum(0), ties.sum(0), prior=prior)
+    fitted, room = fit.values, 1.96 * fit.standard_errors
     resampled = np.array(
         [
             fit_davidson(np.tensordot(drawn, wins, 1), np.tensordot(drawn, ties, 1), prior=prior).values
@@ -145,6 +147,7 @@ def model_scores(
         ]
     )
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0)
+    low, high = np.minimum(low, fitted - room), np.maximum(high, fitted + room)
     won, lost, tied = wins.sum((0, 2)), wins.sum((0, 1)), ties.sum((0, 2))
     scores = []
     for k in np.argsort(-fitted, kind="stable"):
@@ -268,7 +271,8 @@ def _solve(
     """Without a prior only differences of strengths matter, and the pseudo-inverse leaves their mean alone."""
     if prior > 0:
         return np.linalg.solve(information, right)
-    return np.linalg.pinv(information, rcond=1e-12, hermitian=True) @ right
+    solved: Float[np.ndarray, "p ..."] = np.linalg.pinv(information, rcond=1e-12, hermitian=True) @ right
+    return solved
 
 
 def _evaluate(

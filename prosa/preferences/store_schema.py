@@ -30,14 +30,14 @@ _ITEMS = """
 CREATE VIEW items AS SELECT number, key AS id, json_extract(body, '$.source') AS source,
   json_extract(body, '$.language') AS language, json_extract(body, '$.messages') AS messages,
   json_extract(body, '$.answers') AS answers
-FROM records WHERE kind = 'item'"""
+FROM records WHERE kind = 'item' ORDER BY number"""
 _JUDGMENTS = """
 CREATE VIEW judgments AS SELECT number, key AS uuid, json_extract(body, '$.item_id') AS item_id,
   json_extract(body, '$.annotator') AS annotator, json_extract(body, '$.ranking.groups') AS ranking,
   json_extract(body, '$.is_all_bad') AS is_all_bad, json_extract(body, '$.seconds') AS seconds,
   json_extract(body, '$.comment') AS comment, json_extract(body, '$.is_simulated') AS is_simulated,
   json_extract(body, '$.retracts') AS retracts, json_extract(body, '$.created') AS created
-FROM records WHERE kind = 'judgment'"""
+FROM records WHERE kind = 'judgment' ORDER BY number"""
 SCHEMA = (
     _TABLE,
     *(
@@ -81,7 +81,7 @@ def database_errors(path: Path) -> Iterator[None]:
 
 def damaged(path: Path, what: str) -> DataError:
     return DataError(
-        f"`{path}` is damaged: {what}", hint="`prosa rank RUN --restore` rebuilds it from its log and backups"
+        f"`{path}` is damaged: {what}", hint="`prosa preferences restore RUN` rebuilds it from its log and backups"
     )
 
 

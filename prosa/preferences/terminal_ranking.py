@@ -6,6 +6,7 @@ characters, and `saved UUID` is the acknowledgement.
 
 import shutil
 import statistics
+import sys
 import time
 import uuid as uuids
 from collections import Counter
@@ -226,6 +227,8 @@ class _Sitting:
         if before is not None:
             draft.groups = [list(group) for group in before.ranking.groups] if before.ranking else []
             draft.comment = before.comment
+            # Who ranked it has read it.
+            view.seen = sys.maxsize if before.ranking is not None else 0
             view.message = self._text("undone")
         began = time.monotonic()
         while True:

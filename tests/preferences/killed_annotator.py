@@ -33,6 +33,7 @@ class Keys:
 
     @staticmethod
     def _press(chance: random.Random) -> Iterator[str]:
+        yield from "321\nu"
         while True:
             keys = chance.choices(
                 ["321\n", "12=3=\n", "13-", "x", "s", "cnão sei\n213\n", "u", "21\b32\n"], [9, 3, 3, 2, 2, 2, 4, 2]
@@ -44,6 +45,11 @@ def rank(path: Path, ledger: Path, seed: int) -> None:
     # What was written to the ledger is the system's: a kill does not lose it.
     with ledger.open("a", encoding="utf-8", buffering=1) as out, PreferenceStore(path) as store:
         rank_in_terminal(store, "ana", stdin=cast("IO[str]", Keys(seed)), stdout=out)
+
+
+def n_acknowledged(ledger: Path) -> int:
+    lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []
+    return sum(line.startswith(("saved ", "undone ")) for line in lines)
 
 
 def main() -> None:
@@ -58,7 +64,12 @@ def main() -> None:
         if child == 0:
             rank(path, ledger, seed + number)
             os._exit(3)
-        time.sleep(0.05 + 0.4 * chance.random())
+        # Some die while they open the store, most while they rank.
+        if chance.random() < 0.75:
+            wanted = n_acknowledged(ledger) + 3
+            while n_acknowledged(ledger) < wanted:
+                time.sleep(0.01)
+        time.sleep(0.3 * chance.random())
         os.kill(child, signal.SIGKILL)
         n_hits += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     lines = [line.split() for line in ledger.read_text(encoding="utf-8").splitlines()]

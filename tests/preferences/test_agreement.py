@@ -274,5 +274,13 @@ def test_interval_resamples_whole_prompts() -> None:
         for k in range(10)
         for name, ranks in (("a", [1, 2]), ("b", [1, 2] if k % 2 else [2, 1]))
     ]
+    # One prompt is one trial, whatever was said about it.
     estimate = pairwise_agreement(same_prompt)
-    assert estimate.low == estimate.value == estimate.high
+    assert estimate.value == 0.5
+    assert (round(estimate.low, 3), round(estimate.high, 3)) == (0.055, 0.945)
+
+
+def test_unanimous_prompts_have_wilsons_interval() -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), table I: 0 of 20 has the interval 0 to 0.1611."""
+    estimate = share(np.zeros(60), np.ones(60), np.arange(60) % 20, seed=0)
+    assert (estimate.value, estimate.low, round(estimate.high, 4)) == (0, 0, 0.1611)

@@ -86,7 +86,8 @@ def test_unbiased_annotators_are_rarely_accused() -> None:
 
 def test_biased_annotators_are_found() -> None:
     by_place = position_bias(judge("position", 20))
-    assert by_place.share.value == by_place.share.low == 1
+    assert by_place.share.value == 1
+    assert by_place.share.low > 0.8
     assert by_place.p_value < 1e-6
     judgments = judge("length", 20)
     ranked = [make_ranked(one.ranking.ranks(4), item=one.item_id) for one in judgments]

@@ -1,6 +1,7 @@
 """What is asked: the first question of a file, the last one of a conversation, the tasks of the world."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ def test_the_world_asks_in_both_languages() -> None:
     settings = SampleSettings(prompts="world:small", n_prompts=7)
     prompts = read_prompts(settings, ReadReport())
     assert [prompt.language for prompt in prompts] == ["pt", "en", "pt", "en", "pt", "en", "pt"]
+    assert [prompt.task_id.partition(":")[0] for prompt in prompts[::2]] == ["fact", "unknown", "form", "decline"]
     town = world.build_world(world.parse_world("world:small"))
     assert all(town.task(prompt.task_id).messages == prompt.messages for prompt in prompts)
     # Not the very tasks that fine-tuning learns from.
@@ -91,6 +93,20 @@ def test_the_world_asks_in_both_languages() -> None:
     assert read_prompts(settings.model_copy(update={"n_prompts": 3}), ReadReport()) == prompts[:3]
     tasks = [town.task(prompt.task_id) for prompt in prompts]
     assert prompts_of_tasks(tasks) == prompts
+
+
+def test_each_kind_is_asked_as_often_and_nothing_twice() -> None:
+    """Fine-tuning sees few questions that nobody can answer; what is ranked must show how they are to be answered."""
+    prompts = read_prompts(SampleSettings(prompts="world:small", n_prompts=120), ReadReport())
+    kinds = Counter((prompt.task_id.partition(":")[0], prompt.language) for prompt in prompts)
+    assert kinds == {(kind, language): 10 for kind in world.TASK_KINDS for language in ("pt", "en")}
+    assert len({prompt.messages[-1]["content"] for prompt in prompts}) == 120
+    # There are fewer ways to chat: other kinds take their place.
+    many = Counter(
+        prompt.task_id.partition(":")[0]
+        for prompt in read_prompts(SampleSettings(prompts="world:small", n_prompts=900), ReadReport())
+    )
+    assert many.total() == 900 and many["talk"] < 100 < many["unknown"] == many["fact"]
 
 
 def test_prompts_of_conversations() -> None:

@@ -74,7 +74,7 @@ def test_wrapping_loses_nothing_but_space_at_breaks(text: str, width: int) -> No
 
 def test_code_keeps_its_indentation() -> None:
     assert wrap("def f():\n\treturn 1\n\nx", 40) == ["def f():", "    return 1", "", "x"]
-    assert wrap("um dois três", 8) == ["um dois ", "três"]
+    assert wrap("um dois três", 8) == ["um dois", "três"]
     assert wrap("abcdefghij", 4) == ["abcd", "efgh", "ij"]
     assert wrap("日本語です", 4) == ["日本", "語で", "す"]
 
@@ -154,3 +154,10 @@ def test_the_languages_say_the_same() -> None:
         assert len(render_text(TEXTS[language]["help"], 80, 24)) == 24
         # The help fits a terminal of the usual size.
         assert len(wrap(TEXTS[language]["help"], 79)) <= 24
+
+
+def test_a_small_screen_is_for_the_text() -> None:
+    for language in LANGUAGES:
+        screen = render(make_draft("um", "dois", "três"), View(language), 40, 12)
+        text = "\n".join(OWN_CODES.sub("", line) for line in screen)
+        assert "um" in text and "q " in screen[-1] and "? " in screen[-1]

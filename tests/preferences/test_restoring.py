@@ -142,7 +142,7 @@ def test_a_damaged_store_says_how_to_mend_it(path: Path) -> None:
     path.write_bytes(data)
     with PreferenceStore(path) as store, pytest.raises(DataError, match="not what was written") as caught:
         store.items()
-    assert "--restore" in caught.value.hint
+    assert "prosa preferences restore" in caught.value.hint
 
 
 def test_restoring_is_refused_at_every_operation(path: Path, tmp_path: Path) -> None:

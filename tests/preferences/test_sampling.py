@@ -1,5 +1,6 @@
 """K different answers to a prompt: seeded, alone or in company, each prompt computed once, every loss counted."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ def sample(llm: LanguageModel, prompts: list[Prompt], **chosen: Any) -> tuple[li
     return sample_answers(llm, prompts, **{**fields, **chosen}), report
 
 
+def without_logprobs(item: Item) -> Item:
+    return replace(item, answers=tuple(replace(answer, logprob=0.0) for answer in item.answers))
+
+
 def test_items_say_all_there_is_to_say(llm: LanguageModel) -> None:
     items, report = sample(llm, ask("Oi", "Quem mora no farol?"), k=3)
     assert [item.messages[0]["content"] for item in items] == ["Oi", "Quem mora no farol?"]
@@ -75,9 +80,16 @@ def test_the_seed_and_the_prompt_decide(llm: LanguageModel) -> None:
     prompts = ask("a", "bb", "um prompt mais comprido")
     items, _ = sample(llm, prompts)
     assert sample(llm, prompts)[0] == items
-    assert sample(llm, prompts[1:2])[0] == items[1:2], "company changes nothing"
-    assert sample(llm, prompts[::-1])[0] == items[::-1]
-    assert sample(llm, prompts, seed=4)[0] != items
+    # The company of other prompts changes how sums are rounded, and nothing else.
+    for alone, together in (
+        (sample(llm, prompts[1:2])[0], items[1:2]),
+        (sample(llm, prompts[::-1])[0], items[::-1]),
+    ):
+        assert [without_logprobs(item) for item in alone] == [without_logprobs(item) for item in together]
+        for one, other in zip(alone, together, strict=True):
+            expected = [answer.logprob for answer in other.answers]
+            assert [answer.logprob for answer in one.answers] == pytest.approx(expected, abs=1e-4)
+    assert [item.id for item in sample(llm, prompts, seed=4)[0]] != [item.id for item in items]
 
 
 def test_each_prompt_is_computed_once(llm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:

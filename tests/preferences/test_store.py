@@ -237,7 +237,7 @@ def test_a_log_of_another_history_is_refused(path: Path, tmp_path: Path) -> None
     log_path(path).write_bytes(log_path(tmp_path / "other.sqlite").read_bytes())
     with pytest.raises(DataError, match="damaged") as caught:
         PreferenceStore(path)
-    assert "--restore" in caught.value.hint
+    assert "prosa preferences restore" in caught.value.hint
 
 
 def test_backups(path: Path) -> None:

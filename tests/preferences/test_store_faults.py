@@ -139,7 +139,9 @@ def migrate_and_die(path: Path, k: int) -> None:
 
 
 @needs_fork
-def test_killed_at_every_operation_of_a_migration(tmp_path: Path, record_property: RecordProperty) -> None:
+def test_killed_at_every_operation_of_a_migration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: RecordProperty
+) -> None:
     original = tmp_path / "original" / "preferences.sqlite"
     fill(original, 3)
     before = contents(original)
@@ -151,7 +153,10 @@ def test_killed_at_every_operation_of_a_migration(tmp_path: Path, record_propert
             break
         # The old schema, as the old version sees it; nothing in between.
         assert check_store(path) == [] and contents(path) == before
-        assert run(migrate, path) == 0
+        with monkeypatch.context() as later:
+            later.setattr(store_schema, "VERSION", 2)
+            later.setattr(store_schema, "MIGRATIONS", {1: _NEXT})
+            migrate(path)
     assert k > 6
     # The copy made before is a whole store of the old version.
     assert contents(path.with_name("preferences-version-1.sqlite")) == before
