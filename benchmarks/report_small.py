@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.report_real_input import write_bits, write_facts, write_samples
 from benchmarks.tables import show_interval, show_spread, table, verdict
 
-_QUICKSTART_SECONDS, _CLOZE = 360, 0.8
+_QUICKSTART_SECONDS, _CLOZE, _RIGHT, _ENDS = 360, 0.8, 0.7, 0.98
 _IMPORT_SECONDS, _HELP_SECONDS, _WORLD_RATE = 0.3, 0.5, 2.0
 
 
@@ -43,6 +43,50 @@ def write_quickstart(record: dict[str, Any]) -> str:
             write_bits(first["evaluation"]),
             f"![bits per byte over tokens](benchmarks/{record['benchmark']}.svg)\n",
             write_samples(first["samples"]),
+        )
+    )
+
+
+def write_answers(record: dict[str, Any]) -> str:
+    """What fine-tuning makes of the quickstart's base models; every line a seed of its own."""
+    runs = record["result"].get("sft")
+    if not runs:
+        return "Not measured yet.\n"
+    names = {
+        "right": "held-out phrasings: right",
+        "right_new_asked": "asked in training, phrased anew: right",
+        "right_new_read": "only read in articles, phrased anew: right",
+        "hallucinates": "unknown things: invents (hallucination)",
+        "abstains_unknown": "unknown things: says it does not know",
+        "abstains_known": "known things: says it does not know",
+        "form": "form asked for: followed",
+        "declines": "harmful requests: declined",
+        "over_refuses": "harmless look-alikes: declined",
+        "talks": "small talk: fitting answers",
+        "ends": "answers that end by themselves",
+    }
+    seeds = [f"seed {run['seed']}" for run in runs]
+
+    def rows(drawing: str) -> list[tuple[str, ...]]:
+        found = []
+        for key, label in names.items():
+            shares = [run[drawing]["measures"][key]["all"] for run in runs]
+            found.append((label, *(show_interval(one["share"], one["interval"], 2) for one in shares)))
+        gold = [run[drawing]["gold_reward"]["all"] for run in runs]
+        return [*found, ("gold reward, -1 to 1", *(show_interval(one["mean"], one["interval"], 2) for one in gold))]
+
+    right = min(run["greedy"]["measures"]["right"]["all"]["share"] for run in runs)
+    ends = min(run["greedy"]["measures"]["ends"]["all"]["share"] for run in runs)
+    seconds = ", ".join(f"{run['wall_seconds']:.0f} s" for run in runs)
+    return "\n".join(
+        (
+            f"`prosa sft` on each of the quickstart's base models ({seconds}, start and compilation included), then",
+            "`prosa evaluate --answers`: 95 % intervals over the questions. Greedy:\n",
+            table(("", *seeds), rows("greedy")),
+            "Sampled at temperature 1:\n",
+            table(("", *seeds), rows("sampled")),
+            verdict(right >= _RIGHT, f"held-out questions at least 70 % right ({right:.0%} at the lowest seed)"),
+            verdict(ends >= _ENDS, f"at least 98 % of the answers end ({ends:.1%} at the lowest seed)") + "\n",
         )
     )
 

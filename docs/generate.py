@@ -10,6 +10,7 @@ import importlib
 import inspect
 import re
 import textwrap
+import typing
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ import typer
 from prosa import errors
 from prosa.cli import app
 from prosa.config import Settings
-from prosa.life import LifeSettings
+from prosa.life_settings import LifeSettings
 
 DOCS = Path(__file__).parent
 
@@ -90,6 +91,34 @@ MEANINGS: dict[str, dict[str, str]] = {
         "temperature": "Temperature those texts are written with.",
         "seed": "Draws sentences, texts, windows and bootstrap samples.",
     },
+}
+
+MEANINGS["reward"] = MEANINGS["pretrain"] | {
+    "n_members": "Reward heads on one trunk; their disagreement says how sure the model is.",
+    "epochs": "Read all rankings this often; more than once overfits.",
+    "steps": "Train for this many steps instead.",
+    "expands_pairs": "Each pair a row of its own, shuffled, as other programs do; kept for comparison.",
+    "validation_fraction": "Share of the prompts held out.",
+    "batch_size": "Rankings a step, over all processes; 0: chosen from their number.",
+    "micro_batch": "Rankings computed at once.",
+    "learning_rate": "Peak rate of AdamW; 0: chosen from the size of the trunk.",
+    "evaluate_every": "Steps between looks at the held-out rankings; 0: eight times in all.",
+    "sample_every": "Steps between shown rankings; 0: at the end.",
+    "save_every": "Steps between checkpoints; 0: four times in all.",
+    "seed": "Heads, order of rankings and what each head learns from.",
+}
+MEANINGS["reward.loss"] = {
+    "kind": "Pairs of a ranking, or the ranking as a whole.",
+    "ties": "What the pairwise loss makes of equal answers.",
+    "tie_parameter": "nu of Davidson, theta of Rao-Kupper; 0: learned.",
+    "margin": "Difference of scores that a pair must at least have.",
+    "label_smoothing": "Share of pairs taken to be the wrong way round.",
+    "centering": "Weight of the squared sum of a pair's scores, which keeps them around 0.",
+}
+MEANINGS["sample"] = {
+    "n_prompts": "At most so many, the first ones.",
+    "temperature": "Temperature the answers are drawn at.",
+    "top_p": "Draw among the likeliest tokens that together have this probability.",
 }
 
 # What an option means, where the command line does not say so itself.
@@ -279,7 +308,10 @@ def names(page: Path) -> str:
     rows = []
     for name in room.__all__:
         thing = getattr(room, name)
-        said = inspect.getdoc(thing) if callable(thing) else f"{', '.join(map(str, thing))}."
+        if typing.get_origin(thing) is not None:
+            said = f"The type `{re.sub(r'[a-z]+[.]', '', str(thing))}`"
+        else:
+            said = inspect.getdoc(thing) if callable(thing) else f"{', '.join(map(str, thing))}."
         rows.append(_row(f"`{name}`", re.split(r"(?<=[\w)`]\.)\s+(?=[A-Z])|\n\n", said or "")[0].rstrip(".")))
     return "\n".join([f"| in `{room.__name__}` | what it is |", "|---|---|", *rows]) + "\n"
 

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prosa.generate import LanguageModel
+    from prosa.reward import RewardFunction
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["load", "load_reward"]
 
 
 def load(path: str | Path) -> LanguageModel:
@@ -23,3 +24,10 @@ def load(path: str | Path) -> LanguageModel:
     from prosa.generate import load as load_model
 
     return load_model(path)
+
+
+def load_reward(path: str | Path) -> RewardFunction:
+    """The reward model of a run, a reward stage or its model folder: `load_reward(...).score(prompt, answer)`."""
+    from prosa.reward import load_reward as load_reward_model
+
+    return load_reward_model(path)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from prosa.cli_alignment import app as alignment_app
+from prosa.cli_alignment import print_json, say
 from prosa.errors import ConfigError, ProsaError, StorageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -44,7 +46,8 @@ def run_life(
     allow_drift: AllowDrift = None,
 ) -> None:
     """Live a whole life: corpus, tokenizer, base model, evaluation, and a summary at the end."""
-    from prosa.life import live, resolve_life
+    from prosa.life import live
+    from prosa.life_settings import resolve_life
 
     folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
     live(folder, life, lang=lang, restart=restart, allow_drift=allow_drift or [])
@@ -54,7 +57,8 @@ def run_life(
 def corpus_build(target: Target, overrides: Overrides = None, run: RunFolder = None, workers: int = 0) -> None:
     """Read, clean, deduplicate and split the sources."""
     from prosa.corpus import describe_corpus, open_corpus
-    from prosa.life import prepare_inputs, resolve_life
+    from prosa.life import prepare_inputs
+    from prosa.life_settings import resolve_life
     from prosa.tables import print_corpus
 
     folder, life = resolve_life(target, overrides or [], run)
@@ -66,7 +70,8 @@ def corpus_build(target: Target, overrides: Overrides = None, run: RunFolder = N
 def corpus_show(target: Target, overrides: Overrides = None, run: RunFolder = None, as_json: AsJson = False) -> None:
     """What is in the corpus: documents, bytes, languages, kinds, duplicates, rejects, samples."""
     from prosa.corpus import describe_corpus, open_corpus
-    from prosa.life import count_tokens, prepare_inputs, resolve_life
+    from prosa.life import count_tokens, prepare_inputs
+    from prosa.life_settings import resolve_life
     from prosa.tables import print_corpus
 
     folder, life = resolve_life(target, overrides or [], run)
@@ -79,7 +84,8 @@ def corpus_show(target: Target, overrides: Overrides = None, run: RunFolder = No
 def tokenizer_train(target: Target, overrides: Overrides = None, run: RunFolder = None) -> None:
     """Train a byte-level BPE on the corpus and write the token shards."""
     from prosa.corpus import open_corpus
-    from prosa.life import prepare_inputs, resolve_life
+    from prosa.life import prepare_inputs
+    from prosa.life_settings import resolve_life
     from prosa.tables import print_tokenizer
     from prosa.tokenizer import Tokenizer, describe_tokenizer
 
@@ -122,7 +128,8 @@ def plan(
 ) -> None:
     """What would be trained here in that time, and why, without training."""
     from prosa.device import choose_device
-    from prosa.life import prepare_inputs, resolve_life
+    from prosa.life import prepare_inputs
+    from prosa.life_settings import resolve_life
     from prosa.tables import print_choices
     from prosa.tokenizer import open_shards
     from prosa.training import plan_shape
@@ -150,12 +157,16 @@ def pretrain(
     allow_drift: AllowDrift = None,
 ) -> None:
     """Train a base model; the same command goes on where an earlier one stopped."""
-    from prosa.life import pretrain_base, resolve_life
+    from prosa.life import pretrain_base
+    from prosa.life_settings import resolve_life
 
     folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
     result = pretrain_base(folder, life, allow_drift=allow_drift or [])
     if not result.is_finished:
         say(f"{result.stopped_by}: saved at step {result.position.step}; the same command goes on from there")
+
+
+app.add_typer(alignment_app)
 
 
 @app.command()
@@ -221,10 +232,22 @@ def generate(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     model: Annotated[str, typer.Option(help="Another model to measure on this run's data.")] = "",
+    answers: Annotated[bool, typer.Option(help="Ask the newest stage held-out questions of its town instead.")] = False,
+    sampled: Annotated[bool, typer.Option(help="With --answers: draw them at temperature 1, not greedily.")] = False,
     as_json: AsJson = False,
     lang: Lang = "",
 ) -> None:
     """Bits per byte with intervals, world facts, and how much is learned by heart."""
+    if answers:
+        from prosa.alignment import evaluate_answers
+        from prosa.evaluate import assistant_table
+        from prosa.tables import choose_language, out_console
+
+        report = evaluate_answers(run, model=model, sampling="sampled" if sampled else "greedy", is_shown=not as_json)
+        print_json(report.to_json()) if as_json else out_console().print(
+            assistant_table(report, language=choose_language(lang))
+        )
+        return
     from prosa.life import evaluate_base
     from prosa.tables import choose_language, print_evaluation
 
@@ -285,18 +308,6 @@ def _parse_bias(word: str) -> tuple[int, float]:
         return int(id), float(bias)
     except ValueError:
         raise ConfigError(f"`{word}` is not of the form ID=BIAS", hint="for example `--logit-bias 17=-5`") from None
-
-
-def print_json(value: Any) -> None:
-    import orjson
-
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-    sys.stdout.write(orjson.dumps(value, option=options).decode() + "\n")
-
-
-def say(message: str) -> None:
-    """One line for the person at the terminal, on stderr."""
-    typer.echo(message, err=True)
 
 
 def main() -> None:

@@ -13,15 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 import prosa
 from prosa import pretrain
-from prosa.config import Settings, dump_settings, read_settings
-from prosa.corpus import Corpus, CorpusSettings, Document, build_corpus, corpus_inputs, open_corpus, world
+from prosa.config import dump_settings
+from prosa.corpus import Corpus, CorpusSettings, Document, build_corpus, corpus_inputs, open_corpus
 from prosa.device import Device, choose_device, choose_device_type
 from prosa.errors import ConfigError
-from prosa.evaluate import EvaluateSettings, Evaluation, ModelComparison, compare, encode_documents, evaluate
+from prosa.evaluate import Evaluation, ModelComparison, compare, encode_documents, evaluate
+from prosa.life_settings import LifeSettings, read_life, world_of
 from prosa.metrics import Progress
 from prosa.rundir import (
     hash_file,
@@ -55,21 +54,10 @@ from prosa.tokenizer import (
     train_tokenizer,
     training_report,
 )
-from prosa.training import FitResult, TrainingSettings, join_world, wait_for_main
+from prosa.training import FitResult, join_world, wait_for_main
 
 # Muennighoff et al. 2023 (arXiv:2305.16264): up to four epochs, repeated text is nearly as good as new text.
 _MANY_EPOCHS = 4
-
-
-class LifeSettings(Settings):
-    """A whole life in one TOML file; each section belongs to the room of that name (docs/configs.md)."""
-
-    name: str = Field(default="", max_length=100)
-    lang: str = Field(default="", pattern="^(pt|en|)$")
-    corpus: CorpusSettings
-    tokenizer: TokenizerSettings = TokenizerSettings()
-    pretrain: TrainingSettings = TrainingSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
 
 
 def prepare_inputs(
@@ -187,31 +175,6 @@ def set_aside(run: Path, stage: str) -> Path:
     return folder.rename(run / f"{stage}.{number}")
 
 
-def resolve_life(target: str, overrides: Sequence[str], run: Path | None, **length: float) -> tuple[Path, LifeSettings]:
-    """The run folder and settings that a command line means.
-
-    `target` is a settings file, a run folder, or a source of text (path, `world:`, `python:`, `hf:`); `length` is
-    minutes, tokens or steps, whichever is not 0, and replaces what the file says.
-    """
-    words = list(overrides)
-    if any(length.values()):
-        words = [*(f"pretrain.{name}={value}" for name, value in length.items()), *words]
-    path = Path(target)
-    if path.suffix == ".toml":
-        life = read_settings(LifeSettings, path, words)
-        return run or Path("runs") / (life.name or path.stem), life
-    if (path / "prosa.toml").is_file():
-        return path, read_settings(LifeSettings, path / "prosa.toml", words)
-    if not path.exists() and ":" not in target:
-        raise ConfigError(
-            f"`{target}` is no settings file, run folder or text",
-            hint="give for example `configs/quickstart.toml`, a folder of your own texts, or `world:`",
-        )
-    name = path.resolve().stem if path.exists() else target.partition(":")[0]
-    values = {"name": name, "corpus": {"sources": [{"path": target}]}}
-    return run or Path("runs") / name, read_settings(LifeSettings, None, words, values=values)
-
-
 def pretrain_base(
     run: Path, life: LifeSettings, *, language: Language = "en", allow_drift: Sequence[str] = (), is_shown: bool = True
 ) -> FitResult:
@@ -242,12 +205,12 @@ def pretrain_base(
 def evaluate_base(run: Path, *, model: str = "", language: Language = "en", is_shown: bool = True) -> Evaluation:
     """The run's base model (or another) measured on the run's validation split and world; kept in `evaluation/`."""
     life = read_life(run)
-    llm = prosa.load(model or run)
+    llm = prosa.load(model or run / "base")
     evaluation = evaluate(
         llm.model,
         llm.tokenizer,
         open_shards(run / "tokens") if not model else encode_documents(llm.tokenizer, _validation(run)),
-        world=_world(life),
+        world=world_of(life),
         settings=life.evaluate,
         device=choose_device(life.pretrain.device, life.pretrain.dtype, life.pretrain.threads),
         language=language,
@@ -268,7 +231,7 @@ def compare_models(
         prosa.load(first),
         prosa.load(second),
         _validation(run),
-        world=_world(life),
+        world=world_of(life),
         settings=life.evaluate,
         device=device,
         language=language,
@@ -297,7 +260,7 @@ def live(run: Path, life: LifeSettings, *, lang: str = "", restart: str = "", al
 
 def summarize(run: Path, life: LifeSettings, evaluation: Evaluation, language: Language) -> None:
     """What the model writes, how good it is, what could come next, and where everything lies."""
-    llm = prosa.load(run)
+    llm = prosa.load(run / "base")
     prompts = pretrain.choose_prompts(open_shards(run / "tokens", verify=False), llm.tokenizer)
     samples = [
         (prompt, llm.generate(prompt, max_new_tokens=90, temperature=0.7, top_p=0.95, seed=seed))
@@ -305,7 +268,7 @@ def summarize(run: Path, life: LifeSettings, evaluation: Evaluation, language: L
         for seed in (1, 2)
     ]
     print_samples(samples, language)
-    town = _world(life)
+    town = world_of(life)
     clozes = town.cloze(language) if town and language in town.settings.languages else []
     # An answer of one word: the table then shows the facts competing, not the articles before them.
     prompt = next((cloze.prompt for cloze in clozes if " " not in cloze.answer), prompts[0])
@@ -318,14 +281,6 @@ def summarize(run: Path, life: LifeSettings, evaluation: Evaluation, language: L
         f"prosa evaluate {run}",
     ]
     print_tree(run, commands, language)
-
-
-def read_life(run: Path) -> LifeSettings:
-    """The settings a run was made with; ConfigError if the folder is no run."""
-    path = run / "prosa.toml"
-    if not path.is_file():
-        raise ConfigError(f"`{run}` is no run folder: it has no prosa.toml", hint="`prosa run` makes one")
-    return read_settings(LifeSettings, path)
 
 
 def count_tokens(run: Path) -> dict[str, dict[str, int]]:
@@ -345,12 +300,6 @@ def _announce(shards: TokenShards, language: Language, job: pretrain.Job, device
     for source, epochs in batches.epochs(job.fit.steps).items():
         if epochs > _MANY_EPOCHS:
             print_warning(f"{source} {say_in(language, 'repeats').format(epochs=epochs)}")
-
-
-def _world(life: LifeSettings) -> world.World | None:
-    """The first built-in world among the sources, whose facts can be asked for."""
-    addresses = [source.path for source in life.corpus.sources if source.path.startswith("world:")]
-    return world.build_world(world.parse_world(addresses[0])) if addresses else None
 
 
 def _validation(run: Path) -> list[Document]:

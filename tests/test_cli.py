@@ -10,7 +10,8 @@ import warnings
 import pytest
 
 from prosa import cli, errors
-from prosa.life import pretrain_base, resolve_life
+from prosa.life import pretrain_base
+from prosa.life_settings import resolve_life
 from prosa.rundir import lock_run
 from tests.pretrain.tiny_life import write_settings
 

@@ -17,7 +17,7 @@ import pytest
 
 from prosa import errors
 from prosa.config import resolve_settings
-from prosa.life import LifeSettings
+from prosa.life_settings import LifeSettings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

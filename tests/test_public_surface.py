@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import typing
 from pathlib import Path
 
 import pytest
@@ -41,5 +42,5 @@ def test_every_public_name_says_what_it_is(door: str):
     module = importlib.import_module(door)
     for name in module.__all__:
         thing = getattr(module, name)
-        if callable(thing):
+        if callable(thing) and typing.get_origin(thing) is None:
             assert (thing.__doc__ or "").strip() and not thing.__doc__.startswith(f"{name}("), f"{door}.{name}"

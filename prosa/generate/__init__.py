@@ -1,9 +1,11 @@
-"""Logits become text: sampling, a batch of prompts written on together with a KV cache, and what could have come."""
+"""Logits become text: sampling, a batch of prompts written on with a KV cache, chat, and what could have come."""
 
+from prosa.generate.chat import check_messages
 from prosa.generate.engine import Drawn, Row, decode_one_token, make_rows, prefill, write
 from prosa.generate.explain import Candidate, ExplainedStep, render_step
-from prosa.generate.language_model import Completion, LanguageModel, Score, load
+from prosa.generate.language_model import Completion, LanguageModel, Score, load, newest_stage
 from prosa.generate.sampling import Sampler, Sampling
+from prosa.generate.terminal_chat import chat_in_terminal, strip_controls
 
 __all__ = [
     "Candidate",
@@ -15,10 +17,14 @@ __all__ = [
     "Sampler",
     "Sampling",
     "Score",
+    "chat_in_terminal",
+    "check_messages",
     "decode_one_token",
     "load",
     "make_rows",
+    "newest_stage",
     "prefill",
     "render_step",
+    "strip_controls",
     "write",
 ]

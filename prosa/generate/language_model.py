@@ -1,5 +1,6 @@
 """A model together with its tokenizer: what `prosa.load` returns, and where text meets token ids."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ from torch import Tensor
 from prosa.checkpoint import load_checkpoint
 from prosa.config import resolve_settings
 from prosa.errors import ConfigError, DataError, ModelFileRefused
+from prosa.generate.chat import fit_chat
 from prosa.generate.engine import MAX_ROWS, FinishReason, Row, make_rows, write
 from prosa.generate.explain import Candidate, ExplainedStep, explain_step, list_candidates
 from prosa.generate.sampling import Sampler, Sampling
 from prosa.model import ModelSettings, Transformer, load_model
 from prosa.tokenizer import Tokenizer
+
+# The stages that write, newest first.
+STAGES = ("policy", "sft", "base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Score:
 
 
 class LanguageModel:
-    """Writes, completes, scores and explains; `sampling` keywords are the fields of `Sampling`."""
+    """Writes, chats, completes, scores and explains; `sampling` keywords are the fields of `Sampling`."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer) -> None:
         if tokenizer.vocab_size > model.settings.vocab_size:
@@ -79,12 +84,33 @@ class LanguageModel:
         if stream:
             if not isinstance(prompt, str) or n is not None:
                 raise ConfigError("only one text of one prompt can be streamed")
-            return self._stream(prompt, settings)
+            return self._stream(self._one_row(self.encode_prompt(prompt), settings))
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         completions = self.complete([self.encode_prompt(text) for text in prompts], settings)
         texts = [[completion.text for completion in samples] for samples in completions]
         of_each: list[Any] = texts if n is not None else [samples[0] for samples in texts]
         return of_each[0] if isinstance(prompt, str) else of_each
+
+    @overload
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], *, stream: Literal[True], **sampling: Any
+    ) -> Iterator[str]: ...
+    @overload
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], *, stream: Literal[False] = False, **sampling: Any
+    ) -> str: ...
+
+    def chat(
+        self, messages: Sequence[Mapping[str, str]], *, stream: bool = False, **sampling: Any
+    ) -> str | Iterator[str]:
+        """The assistant's answer to a conversation, up to its <|im_end|>; `stream`: in pieces as they become certain.
+
+        `messages` have `role` and `content`; see `encode_chat` for what is refused or left out.
+        """
+        settings = _resolve(sampling)
+        ids = self.encode_chat(messages, max_new_tokens=settings.max_new_tokens)
+        pieces = self._stream(self._one_row(ids, settings))
+        return pieces if stream else "".join(pieces)
 
     def complete(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling | Sequence[Sampling]
@@ -106,12 +132,11 @@ class LanguageModel:
 
     def explain(self, prompt: str, **sampling: Any) -> Iterator[ExplainedStep]:
         """Writes on, showing before each token what could have come; render a step with `render_step`."""
-        row = self._one_row(prompt, _resolve(sampling))
-        return self._explain(row)
+        return self._explain(self._one_row(self.encode_prompt(prompt), _resolve(sampling)))
 
     def next_token(self, text: str, **sampling: Any) -> list[Candidate]:
         """Every token that could follow, likeliest first; `sampling_probability` is its chance under `sampling`."""
-        row = self._one_row(text, _resolve({"temperature": 1.0} | sampling))
+        row = self._one_row(self.encode_prompt(text), _resolve({"temperature": 1.0} | sampling))
         settings, context_length = row.sampling, self.model.settings.context_length
         logits = self._logits(row.ids[-context_length:])[-1:]
         scores = Sampler([settings], [row.ids], logits.shape[1]).scores(logits)
@@ -135,15 +160,29 @@ class LanguageModel:
         """Ids of a prompt; the empty one is <|endoftext|>, after which documents begin."""
         return self.tokenizer.encode(text) or [self.tokenizer.end_of_text_id]
 
-    def _one_row(self, prompt: str, settings: Sampling) -> Row:
+    def encode_chat(self, messages: Sequence[Mapping[str, str]], *, max_new_tokens: int = 128) -> list[int]:
+        """Ids of a conversation up to where the assistant begins to answer, with room for `max_new_tokens`.
+
+        Warns if the oldest turns had to be left out; raises DataError for messages out of order or without text, or if
+        the last question is longer than the context.
+        """
+        context_length = self.model.settings.context_length
+        fitted = fit_chat(self.tokenizer, messages, context_length, max_new_tokens)
+        if fitted.n_dropped:
+            # The same words each time, so that Python says them once.
+            warnings.warn(
+                f"a conversation exceeds the context of {context_length} tokens: its oldest turns are left out",
+                stacklevel=2,
+            )
+        return fitted.ids
+
+    def _one_row(self, prompt: Sequence[int], settings: Sampling) -> Row:
         if settings.n != 1:
             raise ConfigError("n must be 1 here")
-        return make_rows(self.tokenizer, [self.encode_prompt(prompt)], [settings], self.model.settings.context_length)[
-            0
-        ]
+        [row] = make_rows(self.tokenizer, [prompt], [settings], self.model.settings.context_length)
+        return row
 
-    def _stream(self, prompt: str, settings: Sampling) -> Iterator[str]:
-        row = self._one_row(prompt, settings)
+    def _stream(self, row: Row) -> Iterator[str]:
         return (drawn.piece for [drawn] in write(self.model, self.tokenizer, [row]) if drawn.piece)
 
     def _explain(self, row: Row) -> Iterator[ExplainedStep]:
@@ -162,14 +201,14 @@ class LanguageModel:
 
 
 def load(path: str | Path) -> LanguageModel:
-    """The language model of a run, a stage, a checkpoint's step folder or any Hugging Face folder.
+    """The language model of a run (its newest stage), a stage, a checkpoint's step folder or any Hugging Face folder.
 
     Raises ModelFileRefused if there is none or it cannot be trusted, CheckpointError for a damaged checkpoint.
     """
     folder = Path(path)
     if (folder / "state.json").is_file():
         return _load_checkpoint(folder)
-    for candidate in (folder, folder / "model", folder / "base" / "model"):
+    for candidate in (folder, folder / "model", *(folder / stage / "model" for stage in STAGES)):
         if (candidate / "config.json").is_file():
             return LanguageModel(load_model(candidate), Tokenizer.load(candidate))
     if not folder.is_dir():
@@ -182,6 +221,14 @@ def load(path: str | Path) -> LanguageModel:
         if newest
         else "give a run or a model folder",
     )
+
+
+def newest_stage(run: Path) -> str:
+    """The stage of a run whose model `load` opens; ModelFileRefused if none is finished."""
+    for stage in STAGES:
+        if (run / stage / "model" / "config.json").is_file():
+            return stage
+    raise ModelFileRefused(f"`{run}` holds no finished model", hint="`prosa run` makes one")
 
 
 def _load_checkpoint(folder: Path) -> LanguageModel:

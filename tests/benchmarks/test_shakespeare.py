@@ -14,7 +14,7 @@ from benchmarks.shakespeare import VARIANTS, Timed, main, summarize
 from benchmarks.shakespeare_judge import cut_windows, nats_per_character, split_start
 from benchmarks.shakespeare_peer import build_peer, count_trained, learning_rate
 from prosa.config import read_settings
-from prosa.life import LifeSettings
+from prosa.life_settings import LifeSettings
 
 
 def test_the_peer_has_the_parameters_that_the_recipe_states() -> None:

@@ -18,7 +18,14 @@ import pytest
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext
 
-_PRELOADED = ["torch", "prosa.checkpoint", "prosa.metrics", "tests.faults.one_thread"]
+_PRELOADED = [
+    "torch",
+    "torch._dynamo",
+    "prosa.checkpoint",
+    "prosa.metrics",
+    "prosa.preferences",
+    "tests.faults.one_thread",
+]
 
 needs_fork = pytest.mark.skipif(
     "forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"

@@ -57,7 +57,9 @@ def test_samples_of_one_prompt_share_its_computation(monkeypatch: pytest.MonkeyP
     llm, shapes = byte_language_model(), list[tuple[int, ...]]()
     hidden = Transformer.hidden
     monkeypatch.setattr(
-        Transformer, "hidden", lambda self, ids, kv: (shapes.append(tuple(ids.shape)), hidden(self, ids, kv))[1]
+        Transformer,
+        "hidden",
+        lambda self, ids, *others, **named: (shapes.append(tuple(ids.shape)), hidden(self, ids, *others, **named))[1],
     )
     sampling = Sampling(seed=4, n=5, max_new_tokens=7)
     samples = llm.complete([PROMPTS[3], PROMPTS[0]], [sampling, Sampling(seed=4, max_new_tokens=3)])

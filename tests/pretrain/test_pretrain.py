@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from prosa.errors import DataError, DriftRefused
-from prosa.life import pretrain_base, resolve_life
+from prosa.life import pretrain_base
+from prosa.life_settings import resolve_life
 from prosa.metrics import read_metrics
 from prosa.model import ModelSettings, Transformer, init_weights
 from prosa.pretrain import loss, read_job
@@ -94,12 +95,14 @@ def test_the_same_call_again_does_nothing_new(run, tmp_path):
         ({"d_model": "64"}, "d_model: 32 -> 64"),
     ],
 )
-def test_changed_settings_are_refused_with_a_diff(run, tmp_path, change, words):
+def test_changed_settings_are_refused_with_a_diff(run, tmp_path, change, words, record_property):
+    record_property("R13", 1)
     with pytest.raises(DriftRefused, match=words):
         pretrain_base(run, life_of(tmp_path, **change), is_shown=False)
 
 
-def test_a_changed_corpus_is_refused(tmp_path):
+def test_a_changed_corpus_is_refused(tmp_path, record_property):
+    record_property("R13", 1)
     run = tmp_path / "run"
     pretrain_base(run, life_of(tmp_path), is_shown=False)
     changed = life_of(tmp_path, "tokenizer.vocab_size=330")
@@ -115,7 +118,8 @@ def test_a_corpus_too_small_for_one_batch_says_so(tmp_path):
         pretrain_base(tmp_path / "run", life, is_shown=False)
 
 
-def test_a_damaged_shard_stops_the_run_before_training(tmp_path):
+def test_a_damaged_shard_stops_the_run_before_training(tmp_path, record_property):
+    record_property("R7", 1)
     run = tmp_path / "run"
     life = life_of(tmp_path)
     pretrain_base(run, life, is_shown=False)

@@ -54,8 +54,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
     # What five minutes on two cores can learn by heart: benchmarks/quickstart.py.
     "small": {
-        "n_people": 10,
-        "n_places": 10,
+        "n_people": 8,
+        "n_places": 8,
         "n_trades": 16,
         "n_animals": 16,
         "n_dishes": 16,

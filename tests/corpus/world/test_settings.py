@@ -18,7 +18,7 @@ def test_keys_may_be_short_or_whole_and_sizes_have_units() -> None:
 
 def test_a_preset_comes_first_and_what_follows_overrides_it() -> None:
     small = parse_world("world:small")
-    assert small.n_people == 10
+    assert small.n_people == 8
     assert parse_world("world:small?people=30") == small.model_copy(update={"n_people": 30})
 
 

@@ -14,7 +14,7 @@ from prosa.corpus.world.tables import entries, sections, table
 from prosa.streams import python_stream
 from tests.corpus.world.towns import documents, full_town, small_town
 
-GOLDEN = "a7aba9cce852999b1f43d59d1168115cacaef3cf3d5347c84df52f24089064ef"
+GOLDEN = "c208c684f48a257dfb739c5ad9bd6eb224131d26fff62efaec33b0a93b76e601"
 
 
 def prose(town: World, language: str) -> Iterator[WorldDocument]:

@@ -1,0 +1,114 @@
+"""A trunk and a head: a conversation's ids come in, one number for how good its last answer is comes out.
+
+The trunk is a language model's decoder; the head is a linear map read at the last real token of each row, the
+`<|im_end|>` that ends the answer. Rows are padded on the right, where causal attention keeps padding out of sight.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from prosa.device import torch_stream
+from prosa.model import ModelSettings, Transformer
+
+# Tokens computed at once where nothing is trained.
+_BATCH_TOKENS = 16_384
+
+
+class RewardModel(nn.Module):
+    """Scores of the last answers; with several heads on the one trunk, the score is the mean of theirs.
+
+    `score.weight` has a row for each head and no bias, as in transformers' sequence classifiers. `tie` is the
+    parameter of the tie models in `prosa.reward.losses`, frozen unless it is learned.
+    """
+
+    def __init__(self, settings: ModelSettings, n_members: int = 1) -> None:
+        super().__init__()
+        # Nothing is written, so there is no matrix over the vocabulary; and dropout would make a score a random number.
+        self.settings = settings.model_copy(update={"ties_embeddings": True, "dropout": 0.0})
+        self.trunk = Transformer(self.settings)
+        self.score = nn.Linear(settings.d_model, n_members, bias=False)
+        self.tie = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    @property
+    def n_members(self) -> int:
+        return self.score.out_features
+
+    def forward(self, ids: Int[Tensor, "N T"], last: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The score of each row, read at position `last` of it."""
+        return self.head_scores(ids, last).mean(1)
+
+    def head_scores(self, ids: Int[Tensor, "N T"], last: Int[Tensor, " N"]) -> Float[Tensor, "N H"]:
+        """What each head says of each row."""
+        return self.judge(self.features(ids, last))
+
+    def features(self, ids: Int[Tensor, "N T"], last: Int[Tensor, " N"]) -> Float[Tensor, "N C"]:
+        """The trunk's vector after its final norm at position `last` of each row."""
+        hidden = self.trunk.hidden(ids[:, : int(last.max()) + 1])
+        return hidden[torch.arange(len(last), device=ids.device), last]
+
+    def judge(self, features: Float[Tensor, "N C"]) -> Float[Tensor, "N H"]:
+        """The heads, always in float32: differences of scores are small beside the scores."""
+        with torch.autocast(features.device.type, enabled=False):
+            return F.linear(features.float(), self.score.weight)
+
+
+def start_reward_model(trunk: Transformer, *, n_members: int = 1, seed: int = 0) -> RewardModel:
+    """A reward model on a copy of `trunk`, its heads N(0, 1 / (d_model + 1)), each from its own stream.
+
+    The standard deviation is that of Stiennon et al. 2020 (arXiv:2009.01325), appendix B.1.
+    """
+    model = RewardModel(trunk.settings, n_members)
+    model.trunk.model.load_state_dict(trunk.model.state_dict())
+    std = 1 / math.sqrt(trunk.settings.d_model + 1)
+    with torch.no_grad():
+        for head, row in enumerate(model.score.weight):
+            row.copy_(std * torch.randn(row.shape, generator=torch_stream(seed, "reward head", head)))
+    return model
+
+
+@torch.no_grad()
+def read_features(
+    model: RewardModel,
+    sequences: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    dtype: torch.dtype = torch.float32,
+    batch_tokens: int = _BATCH_TOKENS,
+) -> Float[Tensor, "N C"]:
+    """`RewardModel.features` at the end of each sequence, in float32 on the CPU, rows of like length together.
+
+    batch_tokens: positions computed at once, padding included; dtype: of the matrix products.
+    """
+    device = model.score.weight.device
+    features = torch.empty(len(sequences), model.settings.d_model)
+    for rows in _group_by_length([len(sequence) for sequence in sequences], batch_tokens):
+        ids, last = pad_rows([sequences[row] for row in rows], pad_id)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            features[rows] = model.features(ids.to(device), last.to(device)).float().cpu()
+    return features
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:
+    """Rows of ids padded on the right to the longest, and the position of each one's last id."""
+    last = torch.tensor([len(row) - 1 for row in rows])
+    ids = torch.full((len(rows), int(last.max()) + 1), pad_id)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = torch.tensor(row)
+    return ids, last
+
+
+def _group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Row numbers from the shortest to the longest, in groups of at most `batch_tokens` after padding."""
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if group and (len(group) + 1) * lengths[row] > batch_tokens:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
