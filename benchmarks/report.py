@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report_real_input, report_shakespeare, report_small
+from benchmarks import report_real_input, report_shakespeare, report_small, report_trl
 from benchmarks.curves import draw_curve
 from benchmarks.measure import REPO, RESULTS, say
 
@@ -27,10 +27,13 @@ Section = Callable[[dict[str, Any]], str]
 # In the order of the page: result, heading, what turns the result into text.
 _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("quickstart", "Quickstart", report_small.write_quickstart),
+    ("quickstart", "Learning to answer, at the quickstart's size", report_small.write_answers),
     ("shakespeare", "Tiny Shakespeare beside nanoGPT's CPU recipe", report_shakespeare.write_shakespeare),
     ("real_input_livros", "Real input: books in Portuguese and English", report_real_input.write_job),
     ("real_input_python", "Real input: Python's own library and documentation", report_real_input.write_job),
     ("real_input_mixed", "Real input: an ordinary folder", report_real_input.write_job),
+    ("trl_sft", "Fine-tuning beside TRL", report_trl.write_sft),
+    ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),
     ("tokenizer", "Tokenizer", report_small.write_tokenizer),
