@@ -36,6 +36,9 @@ from prosa.errors import ConfigError
 from prosa.model.kv_cache import KVCache
 from prosa.model.settings import ModelSettings
 
+# Keys up to which plain matrix products are faster than torch's fused attention, in bfloat16 on CPUs.
+_SHORT_ROW = 512
+
 
 class RMSNorm(nn.Module):
     """Scales the last axis to unit mean square; computed in fp32 whatever comes in."""
@@ -61,7 +64,6 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(s.d_head, s.norm_eps) if s.has_qk_norm else nn.Identity()
         self.k_norm = RMSNorm(s.d_head, s.norm_eps) if s.has_qk_norm else nn.Identity()
         self.heads_shape = (-1, s.d_head)
-        self.is_grouped = s.n_head != s.n_kv_head
 
     def forward(
         self,
@@ -79,9 +81,7 @@ class Attention(nn.Module):
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if kv_cache is not None:
             k, v = kv_cache.append(self.layer, k, v)  # B K S D
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=self.is_grouped
-        )
+        y = attend(q, k, v, mask)
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # B T H*D -> B T C
         return out
 
@@ -223,6 +223,30 @@ def rotate(x: Float[Tensor, "B h T D"], cos: Float[Tensor, "*b T D"], sin: Float
     """RoPE in the half-split layout of Hugging Face: dimension i is paired with i + D/2."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+def attend(
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B K S D"],
+    v: Float[Tensor, "B K S D"],
+    mask: Bool[Tensor, "b 1 T S"] | None,
+) -> Float[Tensor, "B H T D"]:
+    """Each query's softmax(q k / sqrt(D)) over the keys it sees, times v (Vaswani et al. 2017, equation 1)."""
+    (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
+    if T == 1 or S > _SHORT_ROW or q.dtype != torch.bfloat16 or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=H != K
+        )
+    # On CPUs torch's own takes two to six times as long for short rows in bfloat16 (benchmarks/attention.py).
+    mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril()[None, None] if mask is None else mask
+    # Not -inf, so that a padded query that sees nothing does not become NaN.
+    bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill(~mask, torch.finfo(q.dtype).min / 2)
+    # Autocast would take the softmax to float32 and back, in memory.
+    with torch.autocast("cpu", enabled=False):
+        scores = (q * D**-0.5).reshape(B, K, H // K, T, D) @ k.unsqueeze(2).transpose(-1, -2)  # B K G T S
+        weights = (scores + bias.unsqueeze(2)).softmax(-1)
+        mixed: Tensor = (weights @ v.unsqueeze(2)).reshape(B, H, T, D)
+    return mixed
 
 
 def attention_mask(

@@ -28,6 +28,11 @@ class SftData:
     report: ReadReport
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest conversation."""
+        return max(item.length for item in (*self.train, *self.validation))
+
+    @property
     def hash(self) -> str:
         """sha256 over everything that training sees, in order."""
         digest = hashlib.sha256()

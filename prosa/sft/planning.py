@@ -123,15 +123,22 @@ def choose_context(wanted: SftSettings, model: ModelSettings) -> int:
     return wanted.context_length or min(_LONGEST_ROW, model.context_length)
 
 
+def choose_width(wanted: SftSettings, model: ModelSettings, longest: int) -> int:
+    """Positions in a packed row: what is asked for, else room for the longest conversation and little more.
+
+    Attention costs the square of the width, and wider rows are hardly fuller.
+    """
+    return wanted.context_length or min(choose_context(wanted, model), max(128, 64 * math.ceil(longest / 64)))
+
+
 def plan_rows(
-    wanted: SftSettings, model: ModelSettings, *, n_rows: int, n_tokens: int, world_size: int = 1
+    wanted: SftSettings, model: ModelSettings, *, context_length: int, n_rows: int, n_tokens: int, world_size: int = 1
 ) -> SftShape:
     """Batch and micro-batch for an epoch of `n_rows` rows that hold `n_tokens` tokens.
 
     Raises OutOfMemory when not even one row fits.
     """
     choices: list[Choice] = []
-    context_length = choose_context(wanted, model)
     share = n_tokens / max(1, n_rows * context_length)
     if wanted.packs:
         choices.append(Choice(name="rows", value=f"{n_rows:,} x {context_length}", reason=f"packed, {share:.1%} full"))

@@ -33,6 +33,7 @@ from prosa.sft.planning import (
     SftShape,
     check_length,
     choose_context,
+    choose_width,
     needs_step_time,
     plan_rows,
     plan_steps,
@@ -150,9 +151,10 @@ def make_batches(data: SftData, job: Job, tokenizer: Tokenizer) -> SftBatches:
 def preview(settings: SftSettings, base: Path, *, n_rows: int = 4) -> tuple[Tokenizer, SftBatch, SftData]:
     """The first rows that a job with these settings would read, for `print_rows`; nothing is trained or written."""
     llm = load(base)
-    context_length = choose_context(settings, llm.model.settings)
-    data = prepare_data(settings, llm.tokenizer, context_length)
-    return llm.tokenizer, _batches(data, settings, context_length, n_rows, llm.tokenizer).batch(0), data
+    model = llm.model.settings
+    data = prepare_data(settings, llm.tokenizer, choose_context(settings, model))
+    width = choose_width(settings, model, data.longest)
+    return llm.tokenizer, _batches(data, settings, width, n_rows, llm.tokenizer).batch(0), data
 
 
 def mean_loss(
@@ -213,9 +215,10 @@ def _plan_job(
 ) -> Job:
     """A job for these conversations on this machine, its length from a measured step; the same in every process."""
     model = llm.model.settings.model_copy(update={"dropout": settings.dropout})
-    rows = _batches(data, settings, choose_context(settings, model), 1, llm.tokenizer).rows(0)
+    width = choose_width(settings, model, data.longest)
+    rows = _batches(data, settings, width, 1, llm.tokenizer).rows(0)
     n_tokens = sum(data.train[number].length for row in rows for number in row)
-    shape = plan_rows(settings, model, n_rows=len(rows), n_tokens=n_tokens, world_size=world.size)
+    shape = plan_rows(settings, model, context_length=width, n_rows=len(rows), n_tokens=n_tokens, world_size=world.size)
     shape = SftShape.model_validate_json(share(shape.model_dump_json(), world))
     step_seconds = 0.0
     if needs_step_time(settings):

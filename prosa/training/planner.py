@@ -190,11 +190,12 @@ def predict_memory(model: ModelSettings, micro_batch: int) -> int:
     """Bytes that training takes at its peak, apart from what Python and torch take by themselves.
 
     Weights, gradients and two optimizer moments in float32; per token and layer about 34 d_model + 8 d_ff bytes of
-    kept activations, and logits with their gradient in 16 and 32 bits.
+    kept activations, the attention of short rows, and logits with their gradient in 16 and 32 bits.
     """
     tokens = micro_batch * model.context_length
     states = 16 * count_parameters(model)
-    activations = tokens * model.n_layer * (34 * model.d_model + 8 * model.d_ff)
+    attention = 6 * model.n_head * model.context_length if model.context_length <= 512 else 0
+    activations = tokens * model.n_layer * (34 * model.d_model + 8 * model.d_ff + attention)
     logits = tokens * model.vocab_size * 10
     return states + activations + logits
 

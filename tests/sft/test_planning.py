@@ -2,14 +2,27 @@ import pytest
 
 from prosa.errors import ConfigError
 from prosa.sft import SftSettings
-from prosa.sft.planning import SftShape, check_length, choose_context, needs_step_time, plan_rows, plan_steps
+from prosa.sft.planning import (
+    SftShape,
+    check_length,
+    choose_context,
+    choose_width,
+    needs_step_time,
+    plan_rows,
+    plan_steps,
+)
 from tests.sft.tiny_sft import MODEL
 
 
 def steps_of(*, n_rows=100, step_seconds=0.5, shape=None, **settings):
     shape = shape or SftShape(context_length=96, batch_size=8, micro_batch=4, choices=())
     return plan_steps(
-        SftSettings(**settings), shape, MODEL, n_rows=n_rows, step_seconds=step_seconds, seconds_spent=10.0
+        SftSettings(**settings),
+        shape,
+        MODEL,
+        n_rows=n_rows,
+        step_seconds=step_seconds,
+        seconds_spent=10.0,
     )[0]
 
 
@@ -47,13 +60,13 @@ def test_schedule_covers_the_steps():
 
 @pytest.mark.parametrize("world_size", [1, 4])
 def test_rows(world_size):
-    shape = plan_rows(SftSettings(), MODEL, n_rows=4000, n_tokens=300_000, world_size=world_size)
+    shape = plan_rows(SftSettings(), MODEL, context_length=96, n_rows=4000, n_tokens=300_000, world_size=world_size)
     assert shape.context_length == 96 and shape.batch_size % (shape.micro_batch * world_size) == 0
     # 2 sqrt(900,000) tokens are about 2,048.
     assert shape.batch_size == 2048 // 96 // world_size * world_size
-    few = plan_rows(SftSettings(), MODEL, n_rows=3, n_tokens=200, world_size=world_size)
+    few = plan_rows(SftSettings(), MODEL, context_length=96, n_rows=3, n_tokens=200, world_size=world_size)
     assert few.batch_size == world_size
-    given = plan_rows(SftSettings(batch_size=12, micro_batch=5), MODEL, n_rows=3, n_tokens=200)
+    given = plan_rows(SftSettings(batch_size=12, micro_batch=5), MODEL, context_length=96, n_rows=3, n_tokens=200)
     assert (given.batch_size, given.micro_batch) == (12, 4)
 
 
@@ -63,6 +76,14 @@ def test_the_context_is_the_models_up_to_2048():
     assert choose_context(SftSettings(context_length=4096), long) == 4096
     with pytest.raises(ConfigError, match="more than the model's 96"):
         choose_context(SftSettings(context_length=97), MODEL)
+
+
+def test_rows_are_as_wide_as_the_longest_conversation_needs():
+    long = MODEL.model_copy(update={"context_length": 1024})
+    widths = [choose_width(SftSettings(), long, longest) for longest in (5, 128, 129, 1000, 1024)]
+    assert widths == [128, 128, 192, 1024, 1024]
+    assert choose_width(SftSettings(), MODEL, 90) == 96
+    assert choose_width(SftSettings(context_length=512), long, 90) == 512
 
 
 def test_a_step_is_measured_only_where_something_depends_on_it():
