@@ -18,9 +18,9 @@ from prosa.training import Choice, FitSettings, OptimizerSettings, predict_memor
 
 # Attention of longer rows costs more than packing them saves, and conversations are rarely longer.
 _LONGEST_ROW = 2048
-_DEFAULT_EPOCHS = 3.0
+_DEFAULT_EPOCHS = 4.0
 # Pre-training rates for this width, times this: what the model knows is to be kept, and the data are few.
-_SHARE_OF_PRETRAINING_RATES = 0.2
+_SHARE_OF_MUON, _SHARE_OF_ADAMW = 0.2, 0.05
 _PRETRAINING_RATES = (0.02, 5e-3)
 # Adapters want about ten times the rate that AdamW takes for a whole model (Schulman 2025, "LoRA Without Regret").
 _LORA_SHARE = 0.4
@@ -211,11 +211,11 @@ def _choose_rates(wanted: SftSettings, model: ModelSettings, steps: int, choices
     if wanted.matrix_learning_rate >= 0:
         matrix_rate = wanted.matrix_learning_rate
     else:
-        matrix_rate = 0.0 if has_lora else matrix_rate * _SHARE_OF_PRETRAINING_RATES
-    share = _LORA_SHARE if has_lora else _SHARE_OF_PRETRAINING_RATES
+        matrix_rate = 0.0 if has_lora else matrix_rate * _SHARE_OF_MUON
+    share = _LORA_SHARE if has_lora else _SHARE_OF_ADAMW
     rate = wanted.learning_rate or round(share * rate * (256 / model.d_model) ** 0.5, 6)
     names = f"{matrix_rate:g} (Muon), {rate:g} (AdamW)" if matrix_rate else f"{rate:g} (AdamW)"
-    reason = f"{share:g} of pre-training's" + (", adapters" if has_lora else "")
+    reason = f"{share:g} of pre-training's, adapters" if has_lora else "a fifth and a twentieth of pre-training's"
     choices.append(Choice(name="learning rates", value=names, reason=reason))
     return OptimizerSettings(
         matrix_learning_rate=matrix_rate,

@@ -26,8 +26,8 @@ def steps_of(*, n_rows=100, step_seconds=0.5, shape=None, **settings):
     )[0]
 
 
-def test_length_is_given_once_and_three_epochs_if_not():
-    assert SftSettings().epochs == 3
+def test_length_is_given_once_and_four_epochs_if_not():
+    assert SftSettings().epochs == 4
     assert SftSettings(minutes=2).epochs == 0
     check_length(SftSettings(steps=3))
     for wrong in (SftSettings(epochs=1, steps=3), SftSettings(epochs=0)):
@@ -45,7 +45,7 @@ def test_steps_from_epochs_minutes_and_steps():
 def test_rates_are_a_share_of_pretrainings_and_muon_leaves_adapters_alone():
     full = steps_of(epochs=1).optimizer
     assert full.matrix_learning_rate == pytest.approx(0.2 * 0.02) and full.weight_decay == 0
-    assert full.learning_rate == pytest.approx(0.2 * 5e-3 * (256 / 64) ** 0.5)
+    assert full.learning_rate == pytest.approx(0.05 * 5e-3 * (256 / 64) ** 0.5)
     lora = steps_of(epochs=1, lora={"rank": 8}).optimizer
     assert lora.matrix_learning_rate == 0 and lora.learning_rate > full.learning_rate
     given = steps_of(epochs=1, learning_rate=0.1, matrix_learning_rate=0).optimizer
@@ -62,7 +62,7 @@ def test_schedule_covers_the_steps():
 def test_rows(world_size):
     shape = plan_rows(SftSettings(), MODEL, context_length=96, n_rows=4000, n_tokens=300_000, world_size=world_size)
     assert shape.context_length == 96 and shape.batch_size % (shape.micro_batch * world_size) == 0
-    # 2 sqrt(900,000) tokens are about 2,048.
+    # 2 sqrt(1,200,000) tokens are about 2,048.
     assert shape.batch_size == 2048 // 96 // world_size * world_size
     few = plan_rows(SftSettings(), MODEL, context_length=96, n_rows=3, n_tokens=200, world_size=world_size)
     assert few.batch_size == world_size
