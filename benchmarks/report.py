@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report_real_input, report_shakespeare, report_small, report_trl
+from benchmarks import agreement, report_real_input, report_reward, report_shakespeare, report_small, report_trl
 from benchmarks.curves import draw_curve
 from benchmarks.measure import REPO, RESULTS, say
 
@@ -32,11 +32,16 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("real_input_livros", "Real input: books in Portuguese and English", report_real_input.write_job),
     ("real_input_python", "Real input: Python's own library and documentation", report_real_input.write_job),
     ("real_input_mixed", "Real input: an ordinary folder", report_real_input.write_job),
+    ("reward_learning", "What a reward model learns, and from how much", report_reward.write_learning),
+    ("reward_kwise", "Whole rankings or pairs", report_reward.write_kwise),
+    ("agreement", "How far people agree", agreement.write_agreement),
+    ("human_rewards", "Reward models of real rankings", report_reward.write_human),
     ("trl_sft", "Fine-tuning beside TRL", report_trl.write_sft),
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),
     ("tokenizer", "Tokenizer", report_small.write_tokenizer),
+    ("attention", "Attention of short rows", report_small.write_attention),
 )
 
 

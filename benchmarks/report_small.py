@@ -144,3 +144,23 @@ def write_tokenizer(record: dict[str, Any]) -> str:
 def _scaled(values: dict[str, Any], factor: float) -> dict[str, Any]:
     scaled = {name: factor * values[name] for name in ("low", "median", "high")}
     return {**scaled, "values": values["values"]}
+
+
+def write_attention(record: dict[str, Any]) -> str:
+    """Milliseconds by row width, and what ours gains."""
+    rows = [
+        (
+            f"{row['dtype']}, rows of {row['width']}",
+            f"{row['torch']:.1f}",
+            f"{row['prosa']:.1f}",
+            f"{row['torch'] / row['prosa']:.1f}",
+        )
+        for row in record["result"]["rows"]
+    ]
+    return "\n".join(
+        (
+            "Forward and backward of 6 heads of 32 over 4,096 tokens in milliseconds, median of 20, freed memory kept.",
+            "Where torch's own is as fast, it is what we use.\n",
+            table(("", "torch's own", "prosa", "ratio"), rows),
+        )
+    )
