@@ -85,7 +85,7 @@ def write_answers(record: dict[str, Any]) -> str:
             table(("", *seeds), rows("greedy")),
             "Sampled at temperature 1:\n",
             table(("", *seeds), rows("sampled")),
-            verdict(right >= _RIGHT, f"held-out questions at least 70 % right ({right:.0%} at the lowest seed)"),
+            verdict(right >= _RIGHT, f"held-out questions at least 70 % right ({right:.1%} at the lowest seed)"),
             verdict(ends >= _ENDS, f"at least 98 % of the answers end ({ends:.1%} at the lowest seed)") + "\n",
         )
     )
