@@ -42,8 +42,9 @@ check: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 torture: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --junitxml=$(VENV)/fast.xml
 	$(BIN)/python -m pytest -m torture --timeout 3600 --junitxml=$(VENV)/torture.xml
-	$(BIN)/python -m tests.faults.report $(VENV)/torture.xml
+	$(BIN)/python -m tests.faults.report $(VENV)/fast.xml $(VENV)/torture.xml
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,6 @@
-"""Writes what the fault tests found into docs/reliability.md: `python -m tests.faults.report FILE`.
+"""Writes what the fault tests found into docs/reliability.md: `python -m tests.faults.report FILE ...`.
 
-FILE is what `pytest -o junit_family=xunit1 --junitxml=FILE` leaves. A test of promise R6 that made 1,000 trials says
+Each FILE is what `pytest --junitxml=FILE` leaves. A test of promise R6 that made 1,000 trials says
 `record_property("R6", 1000)`.
 """
 
@@ -29,10 +29,10 @@ class Result:
     seconds: float = 0.0
 
 
-def read_results(path: Path) -> dict[str, Result]:
+def read_results(*paths: Path) -> dict[str, Result]:
     """Promise -> result. A failing test that had not yet recorded its trials is counted under its file's name."""
     results: dict[str, Result] = {}
-    for case in ET.parse(path).getroot().iter("testcase"):
+    for case in (case for path in paths for case in ET.parse(path).getroot().iter("testcase")):
         properties = [(p.get("name", ""), p.get("value", "")) for p in case.iter("property")]
         promises = [(name, int(value)) for name, value in properties if re.fullmatch(r"[RAS]\d+", name)]
         has_failed = case.find("failure") is not None or case.find("error") is not None
@@ -64,7 +64,7 @@ def render(results: dict[str, Result]) -> str:
 def main() -> None:
     before, _, rest = _PAGE.read_text(encoding="utf-8").partition(_BEGIN)
     after = rest.partition(_END)[2]
-    text = before + _BEGIN + render(read_results(Path(sys.argv[1]))) + _END + after
+    text = before + _BEGIN + render(read_results(*map(Path, sys.argv[1:]))) + _END + after
     _PAGE.write_text(text, encoding="utf-8")
 
 
