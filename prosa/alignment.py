@@ -26,8 +26,9 @@ from prosa.preferences import (
     with_weights,
 )
 from prosa.rundir import hash_file, record_stage, write_json_durably
-from prosa.tables import Language, print_choices, print_warning
+from prosa.tables import print_choices, print_warning
 from prosa.training import FitResult, join_world, wait_for_main
+from prosa.wording import Language
 
 # Answers of the reference policy on which scores are normalised.
 _REFERENCE_PROMPTS = 256

@@ -33,7 +33,6 @@ from prosa.rundir import (
     write_json_durably,
 )
 from prosa.tables import (
-    Language,
     choose_language,
     print_choices,
     print_evaluation,
@@ -55,6 +54,7 @@ from prosa.tokenizer import (
     training_report,
 )
 from prosa.training import FitResult, join_world, wait_for_main
+from prosa.wording import Language
 
 # Muennighoff et al. 2023 (arXiv:2305.16264): up to four epochs, repeated text is nearly as good as new text.
 _MANY_EPOCHS = 4

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -22,8 +22,7 @@ from prosa.device import Device
 from prosa.evaluate import Evaluation, ModelComparison, comparison_table, evaluation_table
 from prosa.generate import Candidate, ExplainedStep, render_step
 from prosa.training import Choice
-
-Language = Literal["pt", "en"]
+from prosa.wording import Language
 
 _BAR_WIDTH = 30
 _SAMPLE_CHARACTERS = 400

@@ -184,7 +184,7 @@ def _read_file(file: SourceFile, rules: ReadRules, report: ReadReport) -> Iterat
 
 def _read_block(file: SourceFile, block: Block, rules: ReadRules, report: ReadReport) -> Iterator[Document]:
     if file.format == "jsonl":
-        yield from _from_records(_jsonl_records(file, block, report), rules, report)
+        yield from _from_records(jsonl_records(file, block, report), rules, report)
         return
     where = f"{file.name}:{block.first_line}"
     text = decode(block.data, where, report)
@@ -211,7 +211,8 @@ def _from_records(records: Iterable[tuple[Any, str]], rules: ReadRules, report: 
 # jsonl, json
 
 
-def _jsonl_records(file: SourceFile, block: Block, report: ReadReport) -> Iterator[tuple[Any, str]]:
+def jsonl_records(file: SourceFile, block: Block, report: ReadReport) -> Iterator[tuple[Any, str]]:
+    """Each line's value with its file and line; a line that is no JSON is counted."""
     import orjson
 
     for number, line in enumerate(block.data.split(b"\n"), block.first_line):
@@ -234,12 +235,13 @@ def _jsonl_records(file: SourceFile, block: Block, report: ReadReport) -> Iterat
 
 
 def _json_records(file: SourceFile, report: ReadReport) -> Iterator[tuple[Any, str]]:
-    for value, line in iterate_json(_decoded_blocks(file, report), file.name, report):
+    for value, line in iterate_json(decoded_blocks(file, report), file.name, report):
         for index, record in enumerate(expand(value)):
             yield record, f"{file.name}:{line}" if record is value else f"{file.name}:{line}#{index}"
 
 
-def _decoded_blocks(file: SourceFile, report: ReadReport) -> Iterator[str]:
+def decoded_blocks(file: SourceFile, report: ReadReport) -> Iterator[str]:
+    """The file's text piece by piece; a piece that cannot be decoded is counted."""
     for block in read_blocks(file, report, is_text=True):
         text = decode(block.data, f"{file.name}:{block.first_line}", report)
         if text is not None:
@@ -250,7 +252,7 @@ def _decoded_blocks(file: SourceFile, report: ReadReport) -> Iterator[str]:
 
 
 def _csv_rows(file: SourceFile, report: ReadReport) -> Iterator[tuple[Any, str]]:
-    lines = (line for text in _decoded_blocks(file, report) for line in io.StringIO(text, newline=""))
+    lines = (line for text in decoded_blocks(file, report) for line in io.StringIO(text, newline=""))
     first = next(lines, "")
     delimiter = "\t" if ".tsv" in file.path.name.lower() else max(",;\t", key=first.count)
     csv.field_size_limit(BLOCK_BYTES * 4)

@@ -5,14 +5,14 @@ be read is counted in the report, never raised.
 """
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from prosa.corpus.document import ReadReport
-from prosa.corpus.files import SourceFile, decode, read_blocks, read_whole
+from prosa.corpus.files import SourceFile, read_blocks, read_whole
 from prosa.corpus.hub import hub_records
+from prosa.corpus.reading import decoded_blocks, jsonl_records
 from prosa.corpus.records import expand, iterate_json
 from prosa.corpus.sources import SourceSettings, check_source
 from prosa.corpus.tree import walk
@@ -33,41 +33,15 @@ def read_rows(path: str, report: ReadReport) -> Iterator[tuple[Any, str]]:
     for file in walk(Path(path).expanduser(), report, keeps_ignored=False):
         match file.format:
             case "jsonl":
-                yield from _jsonl_rows(file, report)
+                for block in read_blocks(file, report, is_text=False):
+                    yield from jsonl_records(file, block, report)
             case "json":
-                for value, line in iterate_json(_text_blocks(file, report), file.name, report):
+                for value, line in iterate_json(decoded_blocks(file, report), file.name, report):
                     yield from ((record, f"{file.name}:{line}") for record in expand(value))
             case "parquet":
                 yield from _parquet_rows(file, report)
             case _:
                 report.skipped.add("no file of records", file.name)
-
-
-def _jsonl_rows(file: SourceFile, report: ReadReport) -> Iterator[tuple[Any, str]]:
-    import orjson
-
-    for block in read_blocks(file, report, is_text=False):
-        for number, line in enumerate(block.data.split(b"\n"), block.first_line):
-            where = f"{file.name}:{number}"
-            if not line or line.isspace():
-                continue
-            try:
-                yield orjson.loads(line), where
-            except ValueError as error:
-                # orjson is strict; NaN, lone surrogates and other encodings take the slow way.
-                text = decode(line, where, report)
-                try:
-                    if text is not None:
-                        yield json.loads(text), where
-                except (ValueError, RecursionError):
-                    report.rejected.add("malformed JSON", where, str(error))
-
-
-def _text_blocks(file: SourceFile, report: ReadReport) -> Iterator[str]:
-    for block in read_blocks(file, report, is_text=True):
-        text = decode(block.data, f"{file.name}:{block.first_line}", report)
-        if text is not None:
-            yield text
 
 
 def _parquet_rows(file: SourceFile, report: ReadReport) -> Iterator[tuple[Any, str]]:

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float
 
 from prosa.corpus.world import TASK_KINDS, Task, Verdict, World
-from prosa.evaluate.evaluation import Language
 from prosa.evaluate.scoring import score_passages
 from prosa.evaluate.statistics import Interval, Share, bootstrap_ratio, wilson_interval
 from prosa.generate import LanguageModel, Sampling
 from prosa.metrics import Progress
 from prosa.tokenizer import render_conversation
+from prosa.wording import Language
 
 # Conversations -> for each the answer's text and whether the writer ended it (it was not cut off).
 Assistant = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[tuple[str, bool]]]

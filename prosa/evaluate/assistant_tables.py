@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prosa.evaluate.assistant import MEASURES, AssistantReport
-from prosa.evaluate.evaluation import Language
-from prosa.evaluate.tables import _interval, _number, _percent, _table
+from prosa.wording import Language, make_table, show_interval, show_number, show_percent
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -65,7 +64,7 @@ def _measures_table(measures: Mapping[str, Any], language: Language) -> "Table":
     heads = _HEADS[language]
     spoken = [name for name in measures["ends"] if name != "all"]
     columns = ["", heads["better"], heads["share"], heads["interval"], heads["n"]]
-    table = _table(_TITLE[language], columns + [heads.get(name, name) for name in spoken], language)
+    table = make_table(_TITLE[language], columns + [heads.get(name, name) for name in spoken])
     for name, shares in measures.items():
         total = shares["all"]
         if not total["n"]:
@@ -75,10 +74,10 @@ def _measures_table(measures: Mapping[str, Any], language: Language) -> "Table":
         table.add_row(
             f"  {label}" if is_detail else label,
             heads[MEASURES[name].wants],
-            _percent(total["share"], language),
-            _interval(total["interval"], lambda value: _percent(value, language)),
-            _number(total["n"], 0, language),
-            *(_percent(shares[key]["share"], language) if shares[key]["n"] else "" for key in spoken),
+            show_percent(total["share"], language),
+            show_interval(total["interval"], lambda value: show_percent(value, language)),
+            show_number(total["n"], 0, language),
+            *(show_percent(shares[key]["share"], language) if shares[key]["n"] else "" for key in spoken),
             end_section=name in _ENDS_SECTION,
         )
     return table
@@ -87,15 +86,15 @@ def _measures_table(measures: Mapping[str, Any], language: Language) -> "Table":
 def _fluency_table(values: Mapping[str, Any], language: Language) -> "Table":
     heads = _HEADS[language]
     columns = ["", *(heads[name] for name in ("reward", "interval", "bits", "distinct", "words"))]
-    table = _table(_FLUENCY[language], columns, language)
+    table = make_table(_FLUENCY[language], columns)
     for name, fluency in values["fluency"].items():
         reward, bits = values["gold_reward"][name], fluency["bits_per_byte"]
         table.add_row(
             heads.get(name, name),
-            _number(reward["mean"], 3, language),
-            _interval(reward["interval"], lambda value: _number(value, 3, language)),
-            "" if bits is None else _number(bits, 3, language),
-            _number(fluency["distinct_2"], 3, language),
-            _number(fluency["words_per_answer"], 1, language),
+            show_number(reward["mean"], 3, language),
+            show_interval(reward["interval"], lambda value: show_number(value, 3, language)),
+            "" if bits is None else show_number(bits, 3, language),
+            show_number(fluency["distinct_2"], 3, language),
+            show_number(fluency["words_per_answer"], 1, language),
         )
     return table

@@ -5,7 +5,7 @@ The result is a pure function of what comes in: an evaluation that was killed an
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -25,8 +25,7 @@ from prosa.metrics import Progress
 from prosa.model import Transformer
 from prosa.streams import derive_seed, numpy_stream
 from prosa.tokenizer import Tokenizer, TokenShards
-
-Language = Literal["en", "pt"]
+from prosa.wording import Language
 
 _STEPS = {
     "en": {"bits": "bits per byte", "xz": "xz -9e", "cloze": "world facts", "writing": "writing", "copies": "copies"},

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from prosa.evaluate.evaluation import Evaluation, Language, ModelComparison
+from prosa.evaluate.evaluation import Evaluation, ModelComparison
+from prosa.wording import Language, make_table, show_interval, show_name, show_number, show_percent
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -85,7 +86,7 @@ def comparison_table(
     if len(values["bits_by_language"]) > 1:
         measured += [(_LABELS.get(name, name), one) for name, one in values["bits_by_language"].items()]
     measured += [("world facts", values["cloze"])] if values["cloze"] else []
-    first, second = _name(first), _name(second)
+    first, second = show_name(first), show_name(second)
     labels = [first, second, "difference", "95% interval", "p-value"]
     labels += [f"{name} {say('better in')}" for name in (first, second)]
     table = _table("", ["", *(label for label, _ in measured)], language)
@@ -105,13 +106,13 @@ def _bits_table(bits: Mapping[str, Any], xz: Mapping[str, Any] | None, language:
     for group, label, score, is_last in _rows(bits, ("by_kind", "by_language", "by_source")):
         compressed = xz_of.get((group, label))
         table.add_row(
-            _name(label) if group == "by_source" else say(_LABELS.get(label, label)),
-            _number(score["bits_per_byte"], 3, language),
-            _interval(score["interval"], lambda value: _number(value, 3, language)),
-            *([] if not xz else ["" if compressed is None else _number(compressed, 3, language)]),
-            _number(score["nats_per_token"], 3, language),
-            _number(score["n_documents"], 0, language),
-            _number(score["n_bytes"] / 1e6, 2, language),
+            show_name(label) if group == "by_source" else say(_LABELS.get(label, label)),
+            show_number(score["bits_per_byte"], 3, language),
+            show_interval(score["interval"], lambda value: show_number(value, 3, language)),
+            *([] if not xz else ["" if compressed is None else show_number(compressed, 3, language)]),
+            show_number(score["nats_per_token"], 3, language),
+            show_number(score["n_documents"], 0, language),
+            show_number(score["n_bytes"] / 1e6, 2, language),
             end_section=is_last,
         )
     return table
@@ -123,14 +124,14 @@ def _cloze_table(cloze: Mapping[str, Any], language: Language) -> "Table":
     table = _table("World facts: is the true answer the likeliest?", columns, language)
     if cloze["n_skipped"]:
         left_out = say("items left out, longer than the model's context")
-        table.caption = f"{_number(cloze['n_skipped'], 0, language)} {left_out}"
+        table.caption = f"{show_number(cloze['n_skipped'], 0, language)} {left_out}"
     for _, label, accuracy, is_last in _rows(cloze, ("by_language", "by_phrasing", "by_relation")):
         table.add_row(
             say(_LABELS.get(label, label)),
-            _percent(accuracy["accuracy"], language),
-            _interval(accuracy["interval"], lambda value: _percent(value, language)),
-            _percent(accuracy["chance"], language),
-            _number(accuracy["n"], 0, language),
+            show_percent(accuracy["accuracy"], language),
+            show_interval(accuracy["interval"], lambda value: show_percent(value, language)),
+            show_percent(accuracy["chance"], language),
+            show_number(accuracy["n"], 0, language),
             end_section=is_last,
         )
     return table
@@ -145,13 +146,13 @@ def _memorisation_table(memorisation: Mapping[str, Any], language: Language) -> 
         share = memorisation[key]
         table.add_row(
             say(label),
-            _percent(share["share"], language) if share["n"] else "",
-            _interval(share["interval"], lambda value: _percent(value, language)) if share["n"] else "",
-            _number(share["n"], 0, language),
+            show_percent(share["share"], language) if share["n"] else "",
+            show_interval(share["interval"], lambda value: show_percent(value, language)) if share["n"] else "",
+            show_number(share["n"], 0, language),
         )
     origins = list(dict.fromkeys(copy["origin"] for copy in memorisation["copies"]))[:_MAX_ORIGINS]
     if origins:
-        table.caption = f"{say('for example from')} {', '.join(map(_name, origins))}"
+        table.caption = f"{say('for example from')} {', '.join(map(show_name, origins))}"
     return table
 
 
@@ -168,7 +169,7 @@ def _rows(values: Mapping[str, Any], groups: tuple[str, ...]) -> list[tuple[str,
 
 def _comparison_cells(one: Mapping[str, Any], is_share: bool, language: Language) -> list[str]:
     def show(value: float) -> str:
-        return _percent(value, language) if is_share else _number(value, 4, language)
+        return show_percent(value, language) if is_share else show_number(value, 4, language)
 
     def signed(value: float) -> str:
         return ("+" if value > 0 else "") + show(value)
@@ -179,30 +180,11 @@ def _comparison_cells(one: Mapping[str, Any], is_share: bool, language: Language
         show(one["b"]),
         signed(one["difference"]),
         f"{signed(one['interval']['low'])} {say('to')}\n{signed(one['interval']['high'])}",
-        _number(p_value, 4, language) if p_value >= 0.0001 else f"< {_number(0.0001, 4, language)}",
-        _number(one["n_better_a"], 0, language),
-        _number(one["n_better_b"], 0, language),
-        f"{_number(one['n'], 0, language)}\n{say(one['pairs'])}",
+        show_number(p_value, 4, language) if p_value >= 0.0001 else f"< {show_number(0.0001, 4, language)}",
+        show_number(one["n_better_a"], 0, language),
+        show_number(one["n_better_b"], 0, language),
+        f"{show_number(one['n'], 0, language)}\n{say(one['pairs'])}",
     ]
-
-
-def _table(title: str, columns: list[str], language: Language) -> "Table":
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    say = _speaker(language)
-    table = Table(title=say(title) or None, title_justify="left", caption_justify="left", box=SIMPLE)
-    for number, column in enumerate(columns):
-        # Numbers are never cut: where room is short, heads break after a word and labels fold.
-        head = say(column).replace(" ", "\n", 1)
-        table.add_column(
-            head,
-            justify="right" if number else "left",
-            no_wrap=number > 0,
-            overflow="fold",
-            min_width=0 if number else 12,
-        )
-    return table
 
 
 def _speaker(language: Language) -> Say:
@@ -210,21 +192,6 @@ def _speaker(language: Language) -> Say:
     return (lambda text: _PORTUGUESE.get(text, text)) if language == "pt" else (lambda text: text)
 
 
-def _name(text: str) -> str:
-    """A name from outside, with nothing in it that a terminal or rich would obey."""
-    from rich.markup import escape
-
-    return escape("".join(character if character.isprintable() else "\ufffd" for character in text))
-
-
-def _number(value: float, digits: int, language: Language) -> str:
-    text = f"{value:,.{digits}f}"
-    return text.translate(str.maketrans(",.", ".,")) if language == "pt" else text
-
-
-def _percent(share: float, language: Language) -> str:
-    return _number(100 * share, 1, language) + "%"
-
-
-def _interval(interval: Mapping[str, float], show: Callable[[float], str]) -> str:
-    return f"{show(interval['low'])}–{show(interval['high'])}"
+def _table(title: str, heads: list[str], language: Language) -> "Table":
+    say = _speaker(language)
+    return make_table(say(title), [say(head) for head in heads])

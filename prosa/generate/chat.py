@@ -7,16 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prosa.errors import DataError
-from prosa.tokenizer import Tokenizer, render_conversation
-
-# Who may speak after whom; "" is the beginning.
-_MAY_FOLLOW = {
-    "": ("system", "user"),
-    "system": ("user",),
-    "user": ("assistant",),
-    "assistant": ("user", "tool"),
-    "tool": ("tool", "assistant"),
-}
+from prosa.tokenizer import ROLES, Tokenizer, render_conversation, roles_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +27,13 @@ def check_messages(messages: Sequence[Mapping[str, str]]) -> None:
     before = ""
     for number, message in enumerate(messages):
         role, content = message.get("role"), message.get("content")
-        if role not in _MAY_FOLLOW or not role:
+        if role not in ROLES:
             raise DataError(f"message {number}: role is {role!r}", hint="a role is system, user, assistant or tool")
-        if role not in _MAY_FOLLOW[before]:
+        if role not in roles_after(before):
             place = f"after a message of {before}" if before else "at the beginning"
             raise DataError(
                 f"message {number}: {role} cannot speak {place}",
-                hint=f"there comes {' or '.join(_MAY_FOLLOW[before])}",
+                hint=f"there comes {' or '.join(roles_after(before))}",
             )
         if not isinstance(content, str) or not content.strip():
             raise DataError(f"message {number} ({role}) has no text", hint="leave an empty message out")

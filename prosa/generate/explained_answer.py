@@ -1,7 +1,7 @@
 """A whole answer explained: its steps come in, its tokens in the colours of their probabilities go out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from prosa.generate.explain import Candidate, ExplainedStep
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.text import Text
 
-Language = Literal["pt", "en"]
+from prosa.wording import Language
 
 _HEADS: dict[str, dict[Language, str]] = {
     "probability": {"en": "probability", "pt": "probabilidade"},

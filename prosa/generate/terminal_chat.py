@@ -21,10 +21,11 @@ from prosa.errors import ConfigError, ProsaError
 from prosa.generate.chat import fit_chat
 from prosa.generate.engine import make_rows, write
 from prosa.generate.explain import explain_step
-from prosa.generate.explained_answer import Language, render_answer
+from prosa.generate.explained_answer import render_answer
 from prosa.generate.language_model import LanguageModel
 from prosa.generate.sampling import Sampling
 from prosa.rundir import write_durably
+from prosa.wording import Language
 
 _PHRASES: dict[str, dict[Language, str]] = {
     "prompt": {"en": "you> ", "pt": "você> "},

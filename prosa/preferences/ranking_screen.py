@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len, chop_cells
 
 from prosa.preferences.judgments import Item
-from prosa.preferences.ranking_texts import TEXTS, Language
+from prosa.preferences.ranking_texts import TEXTS
+from prosa.wording import Language
 
 LABELS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MARGIN = "  "

@@ -1,8 +1,6 @@
 """What the ranking screen says, in Portuguese and in English."""
 
-from typing import Literal
-
-Language = Literal["pt", "en"]
+from prosa.wording import Language
 
 _PT = {
     "title": "ordene as respostas, da melhor à pior",

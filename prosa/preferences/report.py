@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import median
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prosa.preferences.agreement import (
     Estimate,
@@ -23,12 +23,11 @@ from prosa.preferences.bias import BiasTest, length_bias, position_bias
 from prosa.preferences.judgments import Item, Judgment, RankedAnswers
 from prosa.preferences.reliability import annotator_weights
 from prosa.preferences.scores import model_scores
+from prosa.wording import Language, show_name, show_number, show_percent
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
-
-Language = Literal["pt", "en"]
 
 _PORTUGUESE = {
     "Judgments": "Julgamentos",
@@ -210,9 +209,9 @@ def _counts_table(report: Mapping[str, Any], language: Language) -> "Table":
     ]
     say = _speaker(language)
     for label, value in rows:
-        table.add_row(say(label), _number(value, 0, language))
+        table.add_row(say(label), show_number(value, 0, language))
     if report["median_seconds"] is not None:
-        table.add_row(say("seconds (median)"), _number(report["median_seconds"], 1, language))
+        table.add_row(say("seconds (median)"), show_number(report["median_seconds"], 1, language))
     return table
 
 
@@ -222,7 +221,7 @@ def _agreement_table(report: Mapping[str, Any], language: Language) -> "Table":
     table = _table(
         f"Agreement between {who}", ["", "value", "95% interval", "by chance", "measured on", "p-value"], language
     )
-    percent, plain = _percent, lambda value, language: _number(value, 3, language)
+    percent, plain = show_percent, lambda value, language: show_number(value, 3, language)
     rows: list[tuple[str, Any, Callable[[float, Language], str], float | None, float | None]] = [
         ("Krippendorff's alpha (ordinal)", agreement["alpha"], plain, 0.0, None),
         ("Kendall's W", agreement["kendall_w"], plain, agreement["kendall_w_by_chance"], None),
@@ -240,7 +239,7 @@ def _agreement_table(report: Mapping[str, Any], language: Language) -> "Table":
                 show(estimate["value"], language),
                 _interval(estimate, show, language),
                 "" if by_chance is None else show(by_chance, language),
-                _number(estimate["n"], 0, language),
+                show_number(estimate["n"], 0, language),
                 "" if p_value is None else _p_value(p_value, language),
             )
     if agreement["pairwise"] is None:
@@ -255,9 +254,9 @@ def _annotators_table(annotators: Sequence[Mapping[str, Any]], language: Languag
         seconds, weight = one["median_seconds"], one["weight"]
         table.add_row(
             _annotator(one, language),
-            *(_number(one[key], 0, language) for key in ("n_judgments", "n_skipped", "n_with_ties")),
-            "" if seconds is None else _number(seconds, 1, language),
-            "" if weight is None else _number(weight, 2, language),
+            *(show_number(one[key], 0, language) for key in ("n_judgments", "n_skipped", "n_with_ties")),
+            "" if seconds is None else show_number(seconds, 1, language),
+            "" if weight is None else show_number(weight, 2, language),
         )
     return table
 
@@ -283,18 +282,18 @@ def _models_table(models: Sequence[Mapping[str, Any]], language: Language) -> "T
     for one in models:
         strength = one["strength"]
         table.add_row(
-            _name(one["model"][:16]),
-            _number(strength["value"], 2, language),
-            _interval(strength, lambda value, language: _number(value, 2, language), language),
-            _percent(one["win_share"], language),
-            _number(strength["n"], 0, language),
+            show_name(one["model"][:16]),
+            show_number(strength["value"], 2, language),
+            _interval(strength, lambda value, language: show_number(value, 2, language), language),
+            show_percent(one["win_share"], language),
+            show_number(strength["n"], 0, language),
         )
     return table
 
 
 def _annotator(one: Mapping[str, Any], language: Language) -> str:
     """The name, said to be simulated where it is."""
-    name = _name(one["name"])
+    name = show_name(one["name"])
     return f"{name}\n[dim]{_speaker(language)('simulated')}[/dim]" if one["is_simulated"] else name
 
 
@@ -303,8 +302,8 @@ def _cell(estimate: Mapping[str, Any] | None, p_value: float | None, language: L
     if estimate is None:
         return ""
     star = "*" if p_value is not None and p_value < 0.01 else ""
-    low, high = (_number(100 * estimate[key], 0, language) for key in ("low", "high"))
-    return f"{_percent(estimate['value'], language)}{star}\n[dim]{low}–{high}%[/dim]"
+    low, high = (show_number(100 * estimate[key], 0, language) for key in ("low", "high"))
+    return f"{show_percent(estimate['value'], language)}{star}\n[dim]{low}–{high}%[/dim]"
 
 
 def _table(title: str, columns: Sequence[str], language: Language) -> "Table":
@@ -323,25 +322,9 @@ def _speaker(language: Language) -> Say:
     return (lambda text: _PORTUGUESE.get(text, text)) if language == "pt" else (lambda text: text)
 
 
-def _name(text: str) -> str:
-    """A name from outside, with nothing in it that a terminal or rich would obey."""
-    from rich.markup import escape
-
-    return escape("".join(character if character.isprintable() else "\ufffd" for character in text))
-
-
-def _number(value: float, digits: int, language: Language) -> str:
-    text = f"{value:,.{digits}f}"
-    return text.translate(str.maketrans(",.", ".,")) if language == "pt" else text
-
-
-def _percent(share: float, language: Language) -> str:
-    return _number(100 * share, 1, language) + "%"
-
-
 def _interval(estimate: Mapping[str, Any], show: Callable[[float, Language], str], language: Language) -> str:
     return f"{show(estimate['low'], language)} {_speaker(language)('to')} {show(estimate['high'], language)}"
 
 
 def _p_value(value: float, language: Language) -> str:
-    return _number(value, 4, language) if value >= 0.0001 else f"< {_number(0.0001, 4, language)}"
+    return show_number(value, 4, language) if value >= 0.0001 else f"< {show_number(0.0001, 4, language)}"

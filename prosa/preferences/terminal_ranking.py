@@ -21,11 +21,12 @@ from prosa.errors import ConfigError, StorageError
 from prosa.preferences.judgments import Item, Judgment, Ranking
 from prosa.preferences.pairing import PairingSettings, judgments_wanted, next_item
 from prosa.preferences.ranking_screen import LABELS, Draft, View, item_lines, render, render_text
-from prosa.preferences.ranking_texts import TEXTS, Language
+from prosa.preferences.ranking_texts import TEXTS
 from prosa.preferences.rows import read_row
 from prosa.preferences.store import PreferenceStore, effective
 from prosa.preferences.terminal_keys import Keys, open_keys
 from prosa.streams import derive_seed, python_stream
+from prosa.wording import Language
 
 _SCROLL_KEYS = {"up", "down", "pageup", "pagedown", "home", "end", " ", "b"}
 _PLAIN_WIDTH = 100

@@ -7,21 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import prosa
-from prosa.checkpoint import check_fingerprint
-from prosa.config import Settings, dump_settings, read_settings
+from prosa.config import Settings, read_settings
 from prosa.corpus import KINDS
 from prosa.device import Device, choose_device
 from prosa.evaluate import EncodedDocuments, bits_per_byte, encoded_split
 from prosa.generate import LanguageModel
 from prosa.model import ModelSettings, Transformer, flops_per_token, init_weights, save_model
-from prosa.rundir import lock_run, remove_stale, write_durably
 from prosa.tokenizer import Tokenizer, TokenShards, check_tokenizer
 from prosa.training import (
     Batch,
@@ -32,9 +27,13 @@ from prosa.training import (
     Shape,
     TrainingSettings,
     World,
+    check_request,
     fit,
+    job_fingerprint,
+    keep_job,
     measure_step,
     needs_step_time,
+    open_stage,
     plan_length,
     plan_shape,
     probe_settings,
@@ -89,15 +88,10 @@ def main(
         device = choose_device(settings.device, settings.dtype, settings.threads)
     else:
         device = choose_device(job.device, job.dtype, job.threads)
-    with lock_run(folder if world.is_main else folder / f"rank-{world.rank}"):
-        if world.is_main:
-            remove_stale(folder)
+    with open_stage(folder, world):
         if job is None:
             job = _plan_job(folder, settings, shards, tokenizer, device, world)
-        asked = {"settings": settings.model_dump(mode="json"), **_inputs(shards, tokenizer)}
-        check_fingerprint(
-            {"settings": job.requested.model_dump(mode="json"), **job.inputs}, asked, allow_drift=allow_drift
-        )
+        check_request(job.requested, job.inputs, settings, _inputs(shards, tokenizer), allow_drift=allow_drift)
         announce(job, device)
         model = Transformer(job.model)
         init_weights(model, job.fit.seed)
@@ -111,7 +105,7 @@ def main(
             make_batches(shards, job),
             job.fit,
             folder=folder,
-            fingerprint=_fingerprint(job, world),
+            fingerprint=job_fingerprint(job, world),
             device=device,
             world=world,
             evaluate=lambda: _evaluate(model, validation, device),
@@ -169,20 +163,7 @@ def _plan_job(
         threads=device.threads,
         choices=(*shape.choices, *choices),
     )
-    job = Job.model_validate_json(share(job.model_dump_json(), world))
-    if world.is_main:
-        write_durably(folder / "settings.toml", dump_settings(job).encode())
-    return job
-
-
-def _fingerprint(job: Job, world: World) -> dict[str, Any]:
-    return {
-        "settings": job.model_dump(mode="json", exclude={"choices"}),
-        "processes": world.size,
-        "prosa": prosa.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
+    return keep_job(folder, job, world)
 
 
 def _evaluate(model: Transformer, validation: EncodedDocuments, device: Device) -> Mapping[str, float]:

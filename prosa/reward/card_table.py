@@ -1,15 +1,14 @@
 """Report cards for people: a card, or its JSON, comes in; rich tables in English or Brazilian Portuguese go out."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from prosa.reward.card import RewardCard
+from prosa.wording import Language, make_table, show_interval, show_number, show_percent
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
-
-Language = Literal["pt", "en"]
 
 _PORTUGUESE = {
     "Reward model: does it order answers as people do?": (
@@ -59,7 +58,7 @@ def _accuracy_table(values: Mapping[str, Any], language: Language) -> "Table":
     columns = ["", "accuracy", "95% by pairs", "95% by prompts", "pairs"]
     table = _table("Reward model: does it order answers as people do?", columns, language)
     counted = ((name, values[f"n_{name}"]) for name in ("rankings", "prompts", "ties"))
-    table.caption = ", ".join(f"{_number(n, 0, language)} {_say(name, language)}" for name, n in counted)
+    table.caption = ", ".join(f"{show_number(n, 0, language)} {_say(name, language)}" for name, n in counted)
     length, position, ceiling = values["by_length"], values["by_position"], values["ceiling"]
     rows = [
         ("reward model", values["accuracy"]),
@@ -74,25 +73,29 @@ def _accuracy_table(values: Mapping[str, Any], language: Language) -> "Table":
     ]
     for label, one in rows:
         if one:
-            cells = (_interval(one[name], language) for name in ("wilson", "clustered"))
-            table.add_row(
-                _say(label, language), _percent(one["share"], language), *cells, _number(one["n"], 0, language)
+            cells = (
+                show_interval(one[name], lambda share: show_percent(share, language))
+                for name in ("wilson", "clustered")
             )
-    table.add_row(_say("chance", language), _percent(0.5, language), "", "", "")
+            table.add_row(
+                _say(label, language), show_percent(one["share"], language), *cells, show_number(one["n"], 0, language)
+            )
+    table.add_row(_say("chance", language), show_percent(0.5, language), "", "", "")
     return table
 
 
 def _calibration_table(values: Mapping[str, Any], language: Language) -> "Table":
     table = _table("Does a difference mean what it says?", ["", "as trained", "after temperature"], language)
-    table.caption = f"{_say('temperature', language)} {_number(values['temperature'], 3, language)}"
-    errors = [_percent(values[name], language) for name in ("ece_before", "ece_after")]
+    table.caption = f"{_say('temperature', language)} {show_number(values['temperature'], 3, language)}"
+    errors = [show_percent(values[name], language) for name in ("ece_before", "ece_after")]
     table.add_row(_say("calibration error", language), *errors)
-    nats = [_number(values[name], 3, language) for name in ("log_loss_before", "log_loss_after")]
+    nats = [show_number(values[name], 3, language) for name in ("log_loss_before", "log_loss_after")]
     table.add_row(_say("nats per pair", language), *nats, end_section=True)
     claimed, happened = _say("claimed", language), _say("happened", language)
     for before, after in zip(values["curve_before"], values["curve_after"], strict=True):
         cells = [
-            f"{_percent(b['confidence'], language)} → {_percent(b['accuracy'], language)}" for b in (before, after)
+            f"{show_percent(b['confidence'], language)} → {show_percent(b['accuracy'], language)}"
+            for b in (before, after)
         ]
         table.add_row(f"{claimed} → {happened}", *cells)
     return table
@@ -102,20 +105,8 @@ def _best_table(curve: Any, language: Language) -> "Table":
     has_gold = curve[0]["gold"] is not None
     table = _table("Best of n", ["n", "KL", "reward", *(["truth"] if has_gold else [])], language)
     for one in curve:
-        cells = [_number(one["kl"], 2, language), _number(one["proxy"], 3, language)]
-        table.add_row(str(one["n"]), *cells, *([_number(one["gold"], 3, language)] if has_gold else []))
-    return table
-
-
-def _table(title: str, columns: list[str], language: Language) -> "Table":
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(title=_say(title, language), title_justify="left", caption_justify="left", box=SIMPLE)
-    for number, column in enumerate(columns):
-        head = _say(column, language).replace(" ", "\n", 1)
-        justify: Literal["left", "right"] = "right" if number else "left"
-        table.add_column(head, justify=justify, no_wrap=number > 0, overflow="fold", min_width=0 if number else 12)
+        cells = [show_number(one["kl"], 2, language), show_number(one["proxy"], 3, language)]
+        table.add_row(str(one["n"]), *cells, *([show_number(one["gold"], 3, language)] if has_gold else []))
     return table
 
 
@@ -123,14 +114,5 @@ def _say(text: str, language: Language) -> str:
     return _PORTUGUESE.get(text, text) if language == "pt" else text
 
 
-def _number(value: float, digits: int, language: Language) -> str:
-    text = f"{value:,.{digits}f}"
-    return text.translate(str.maketrans(",.", ".,")) if language == "pt" else text
-
-
-def _percent(share: float, language: Language) -> str:
-    return _number(100 * share, 1, language) + "%"
-
-
-def _interval(interval: Mapping[str, float], language: Language) -> str:
-    return f"{_percent(interval['low'], language)}–{_percent(interval['high'], language)}"
+def _table(title: str, heads: list[str], language: Language) -> "Table":
+    return make_table(_say(title, language), [_say(head, language) for head in heads])

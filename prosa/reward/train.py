@@ -10,14 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-import prosa
-from prosa.checkpoint import check_fingerprint
-from prosa.config import Settings, dump_settings, read_settings
+from prosa.config import Settings, read_settings
 from prosa.device import Device, choose_device
 from prosa.errors import ConfigError, DataError, TokenizerError
 from prosa.model import ModelSettings, count_parameters, flops_per_token, load_model, load_settings
@@ -35,9 +32,20 @@ from prosa.reward.batches import (
 from prosa.reward.finishing import Sample, evaluate_rankings, finish, head_scores
 from prosa.reward.losses import LossSettings, agreement, ranking_loss
 from prosa.reward.model import RewardModel, start_reward_model
-from prosa.rundir import hash_file, hash_json, is_complete, lock_run, read_manifest, remove_stale, write_durably
+from prosa.rundir import hash_file, hash_json, is_complete, read_manifest
 from prosa.tokenizer import Tokenizer
-from prosa.training import Choice, FitResult, FitSettings, OptimizerSettings, World, fit, share
+from prosa.training import (
+    Choice,
+    FitResult,
+    FitSettings,
+    OptimizerSettings,
+    World,
+    check_request,
+    fit,
+    job_fingerprint,
+    keep_job,
+    open_stage,
+)
 
 _MICRO_BATCH_TOKENS = 16_384
 # Enough that the number on the bar is steady; the report card takes all.
@@ -145,16 +153,10 @@ def main(
     tokenizer, job = data.tokenizer, read_job(folder)
     asked = settings if job is None else job
     device = choose_device(asked.device, asked.dtype, asked.threads)
-    with lock_run(folder if world.is_main else folder / f"rank-{world.rank}"):
-        if world.is_main:
-            remove_stale(folder)
+    with open_stage(folder, world):
         if job is None:
             job = _plan_job(folder, settings, data, device, world)
-        check_fingerprint(
-            {"settings": job.requested.model_dump(mode="json"), **job.inputs},
-            {"settings": settings.model_dump(mode="json"), **data.inputs},
-            allow_drift=allow_drift,
-        )
+        check_request(job.requested, job.inputs, settings, data.inputs, allow_drift=allow_drift)
         announce(job, device)
         model = make_model(trunk, job).to(device.torch_device).train()
         shown = data.validation[:_VALIDATION_RANKINGS]
@@ -164,7 +166,7 @@ def main(
             make_batches(data.train, job, tokenizer),
             job.fit,
             folder=folder,
-            fingerprint=_fingerprint(job, world),
+            fingerprint=job_fingerprint(job, world),
             device=device,
             world=world,
             evaluate=lambda: evaluate_rankings(model, shown, settings.loss, tokenizer),
@@ -258,10 +260,7 @@ def _plan_job(folder: Path, settings: RewardSettings, data: _Data, device: Devic
         threads=device.threads,
         choices=choices,
     )
-    job = Job.model_validate_json(share(job.model_dump_json(), world))
-    if world.is_main:
-        write_durably(folder / "settings.toml", dump_settings(job).encode())
-    return job
+    return keep_job(folder, job, world)
 
 
 def _plan_fit(settings: RewardSettings, data: _Data, world: World) -> tuple[FitSettings, tuple[Choice, ...]]:
@@ -299,16 +298,6 @@ def _plan_fit(settings: RewardSettings, data: _Data, world: World) -> tuple[FitS
         keep_checkpoints=settings.keep_checkpoints,
     )
     return fit_settings, choices
-
-
-def _fingerprint(job: Job, world: World) -> dict[str, Any]:
-    return {
-        "settings": job.model_dump(mode="json", exclude={"choices"}),
-        "processes": world.size,
-        "prosa": prosa.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _flops_per_ranking(model: ModelSettings, rankings: Sequence[EncodedRanking]) -> int:

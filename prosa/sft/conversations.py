@@ -15,6 +15,7 @@ from pydantic import Field
 
 from prosa.config import Settings
 from prosa.corpus import ReadReport, read_rows, world
+from prosa.tokenizer import roles_after
 
 # Tasks of the built-in world in each of its languages, where nothing else is said.
 _WORLD_TASKS = 2000
@@ -33,14 +34,6 @@ _ROLE_WORDS = {
     "tool": "tool function observation",
 }
 _ROLE_OF_WORD = {word: role for role, words in _ROLE_WORDS.items() for word in words.split()}
-# Who may speak after whom; "" is before the first message.
-_MAY_FOLLOW = {
-    "": ("system", "user"),
-    "system": ("user",),
-    "user": ("assistant",),
-    "assistant": ("user", "tool"),
-    "tool": ("tool", "assistant"),
-}
 
 Messages = tuple[Mapping[str, str], ...]
 
@@ -165,7 +158,7 @@ def check_messages(messages: Sequence[Any]) -> Messages:
                 continue
             raise Malformed("empty answer" if role == "assistant" else "empty message", f"message {number} ({role})")
         before = checked[-1]["role"] if checked else ""
-        if role not in _MAY_FOLLOW[before]:
+        if role not in roles_after(before):
             raise Malformed("roles out of order", f"message {number}: {role} after {before or 'nothing'}")
         checked.append({"role": role, "content": content})
     return tuple(checked)

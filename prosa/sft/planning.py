@@ -9,12 +9,11 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from prosa.config import Settings
-from prosa.device import available_memory_bytes
 from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import ModelSettings
 from prosa.sft.conversations import ConversationSource
 from prosa.sft.lora import LoraSettings
-from prosa.training import Choice, FitSettings, OptimizerSettings, predict_memory
+from prosa.training import Choice, FitSettings, OptimizerSettings, choose_micro_batch, choose_momentum
 
 # Attention of longer rows costs more than packing them saves, and conversations are rarely longer.
 _LONGEST_ROW = 2048
@@ -24,11 +23,10 @@ _SHARE_OF_MUON, _SHARE_OF_ADAMW = 0.2, 0.05
 _PRETRAINING_RATES = (0.02, 5e-3)
 # Adapters want about ten times the rate that AdamW takes for a whole model (Schulman 2025, "LoRA Without Regret").
 _LORA_SHARE = 0.4
-_MICRO_BATCH_TOKENS = 16_384
 
 
 class SftSettings(Settings):
-    """What to teach, how long, how fast; 0 (or -1) means chosen by the planner, and no length at all three epochs."""
+    """What to teach, how long, how fast; 0 (or -1) means chosen by the planner, and no length at all four epochs."""
 
     sources: tuple[ConversationSource, ...] = ()
     """Where conversations come from: one table each, see docs/sft.md."""
@@ -43,7 +41,7 @@ class SftSettings(Settings):
     lora: LoraSettings = LoraSettings()
     """Adapters instead of the whole model."""
     context_length: int = Field(default=0, ge=0, le=1_048_576)
-    """Positions in a row; 0: the model's own, at most 2,048."""
+    """Positions in a row; 0: room for the longest conversation, at most the model's own and 2,048."""
     packs: bool = True
     """Several conversations share a row, none seeing another; false: each has a row of its own."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -53,7 +51,7 @@ class SftSettings(Settings):
     micro_batch: int = Field(default=0, ge=0, le=1_000_000)
     """Rows computed at once."""
     learning_rate: float = Field(default=0.0, ge=0, le=10)
-    """Peak rate of AdamW; 0: a fifth of pre-training's, for adapters two fifths."""
+    """Peak rate of AdamW; 0: a twentieth of pre-training's, for adapters two fifths."""
     matrix_learning_rate: float = Field(default=-1.0, ge=-1, le=10)
     """Peak rate of Muon for the matrices; 0: AdamW for all; -1: a fifth of pre-training's, for adapters 0."""
     matrix_momentum: float = Field(default=0.0, ge=0, lt=1)
@@ -220,25 +218,18 @@ def _choose_rates(wanted: SftSettings, model: ModelSettings, steps: int, choices
     return OptimizerSettings(
         matrix_learning_rate=matrix_rate,
         learning_rate=rate,
-        matrix_momentum=wanted.matrix_momentum or (0.9 if steps < 500 else 0.95),
+        matrix_momentum=choose_momentum(wanted.matrix_momentum, steps),
         weight_decay=wanted.weight_decay,
         gradient_clip=wanted.gradient_clip,
     )
 
 
 def _fit_memory(wanted: SftSettings, model: ModelSettings, batch_size: int, choices: list[Choice]) -> int:
-    """The largest micro-batch that divides the batch and fits in four fifths of the free memory."""
-    free = int(0.8 * available_memory_bytes())
-    micro_batch = min(batch_size, wanted.micro_batch or max(1, _MICRO_BATCH_TOKENS // model.context_length))
-    while micro_batch > 1 and (batch_size % micro_batch or predict_memory(model, micro_batch) > free):
-        micro_batch -= 1
-    needed = predict_memory(model, micro_batch)
+    micro_batch, needed, free = choose_micro_batch(model, batch_size, wanted.micro_batch, choices)
     # Adapters need neither gradients nor moments of the frozen weights, so what is predicted is an upper bound there.
     if needed > free and not wanted.lora.rank:
         raise OutOfMemory(
             f"one row of {model.context_length} tokens needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
             hint="lower context_length, or train adapters with lora.rank=8",
         )
-    reason = f"{needed / 1e9:.2f} GB predicted, {free / 1e9:.1f} GB free"
-    choices.append(Choice(name="micro_batch", value=str(micro_batch), reason=reason))
     return micro_batch

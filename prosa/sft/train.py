@@ -17,13 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-import prosa
-from prosa.checkpoint import check_fingerprint
-from prosa.config import Settings, dump_settings, read_settings
+from prosa.config import Settings, read_settings
 from prosa.device import Device, choose_device
 from prosa.generate import LanguageModel, Sampling, load
 from prosa.model import ModelSettings, Transformer, flops_per_token, save_model
-from prosa.rundir import lock_run, remove_stale, write_durably, write_json_durably
+from prosa.rundir import write_json_durably
 from prosa.sft.batches import SftBatch, SftBatches, make_batch
 from prosa.sft.data import SampleQuestion, SftData, choose_questions, prepare_data
 from prosa.sft.lora import add_lora, merge_lora, save_adapter
@@ -39,7 +37,19 @@ from prosa.sft.planning import (
     plan_steps,
 )
 from prosa.tokenizer import Tokenizer
-from prosa.training import Choice, FitResult, FitSettings, World, fit, measure_step, share
+from prosa.training import (
+    Choice,
+    FitResult,
+    FitSettings,
+    World,
+    check_request,
+    fit,
+    job_fingerprint,
+    keep_job,
+    measure_step,
+    open_stage,
+    share,
+)
 
 # Enough that the number on the progress bar is steady, few enough that it takes a second or two.
 _VALIDATION_TOKENS = 32_768
@@ -106,9 +116,7 @@ def main(
         device = choose_device(settings.device, settings.dtype, settings.threads)
     else:
         device = choose_device(job.device, job.dtype, job.threads)
-    with lock_run(folder if world.is_main else folder / f"rank-{world.rank}"):
-        if world.is_main:
-            remove_stale(folder)
+    with open_stage(folder, world):
         started = time.monotonic()
         llm = load(base)
         tokenizer = llm.tokenizer
@@ -116,10 +124,7 @@ def main(
         inputs = {"base": hash_weights(llm.model), "tokenizer": tokenizer.hash, "data": data.hash}
         if job is None:
             job = _plan_job(folder, settings, llm, data, inputs, device, world, started)
-        asked = {"settings": settings.model_dump(mode="json"), **inputs}
-        check_fingerprint(
-            {"settings": job.requested.model_dump(mode="json"), **job.inputs}, asked, allow_drift=allow_drift
-        )
+        check_request(job.requested, job.inputs, settings, inputs, allow_drift=allow_drift)
         announce(job, device, data)
         model = make_model(llm.model, job.requested).to(device.torch_device).train()
         result = _train(folder, job, model, tokenizer, data, device, world, allow_drift, is_shown)
@@ -243,11 +248,9 @@ def _plan_job(
         threads=device.threads,
         choices=(*shape.choices, *choices),
     )
-    job = Job.model_validate_json(share(job.model_dump_json(), world))
     if world.is_main:
         write_json_durably(folder / "data.json", _describe_data(data))
-        write_durably(folder / "settings.toml", dump_settings(job).encode())
-    return job
+    return keep_job(folder, job, world)
 
 
 def _describe_data(data: SftData) -> dict[str, Any]:
@@ -283,7 +286,7 @@ def _train(
         make_batches(data, job, tokenizer),
         job.fit,
         folder=folder,
-        fingerprint=_fingerprint(job, world),
+        fingerprint=job_fingerprint(job, world),
         device=device,
         world=world,
         evaluate=lambda: _evaluate(model, held_out, job, tokenizer, device),
@@ -293,16 +296,6 @@ def _train(
         allow_drift=allow_drift,
         is_shown=is_shown,
     )
-
-
-def _fingerprint(job: Job, world: World) -> dict[str, Any]:
-    return {
-        "settings": job.model_dump(mode="json", exclude={"choices"}),
-        "processes": world.size,
-        "prosa": prosa.__version__,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _first_tokens(conversations: Sequence[EncodedConversation], n_tokens: int) -> list[EncodedConversation]:

@@ -3,7 +3,14 @@
 Stands between the corpus and the model: what the model sees of a text is what this room makes of it.
 """
 
-from prosa.tokenizer.chat import Segment, conversation_segments, render_conversation, render_segments
+from prosa.tokenizer.chat import (
+    ROLES,
+    Segment,
+    conversation_segments,
+    render_conversation,
+    render_segments,
+    roles_after,
+)
 from prosa.tokenizer.report import describe_tokenizer
 from prosa.tokenizer.shards import TokenShards, TokenStream, build_shards, check_tokenizer, open_shards
 from prosa.tokenizer.stream import StreamingDecoder
@@ -11,6 +18,7 @@ from prosa.tokenizer.tokenizer import Tokenizer
 from prosa.tokenizer.training import TokenizerSettings, choose_vocab_size, train_tokenizer, training_report
 
 __all__ = [
+    "ROLES",
     "Segment",
     "StreamingDecoder",
     "TokenShards",
@@ -25,6 +33,7 @@ __all__ = [
     "open_shards",
     "render_conversation",
     "render_segments",
+    "roles_after",
     "train_tokenizer",
     "training_report",
 ]

@@ -11,6 +11,13 @@ from prosa.errors import DataError
 from prosa.tokenizer.tokenizer import Tokenizer
 
 ROLES = ("system", "user", "assistant", "tool")
+_MAY_FOLLOW = {
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("tool", "assistant"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,11 @@ class Segment:
 
     content: int | str
     is_target: bool = False
+
+
+def roles_after(role: str) -> tuple[str, ...]:
+    """Who may speak after a message of `role`; "" is before the first message."""
+    return _MAY_FOLLOW[role]
 
 
 def render_conversation(

@@ -2,12 +2,15 @@
 
 from prosa.training.batches import Batch, Batches
 from prosa.training.distributed import World, join_world, share, wait_for_main
+from prosa.training.job import check_request, job_fingerprint, keep_job, open_stage
 from prosa.training.loop import FitResult, FitSettings, Position, fit, measure_step
 from prosa.training.optimizers import MuonAdamW, OptimizerSettings, orthogonalize
 from prosa.training.planner import (
     Choice,
     Shape,
     TrainingSettings,
+    choose_micro_batch,
+    choose_momentum,
     needs_step_time,
     plan_length,
     plan_shape,
@@ -28,11 +31,17 @@ __all__ = [
     "Shape",
     "TrainingSettings",
     "World",
+    "check_request",
+    "choose_micro_batch",
+    "choose_momentum",
     "fit",
+    "job_fingerprint",
     "join_world",
+    "keep_job",
     "learning_rate_factor",
     "measure_step",
     "needs_step_time",
+    "open_stage",
     "orthogonalize",
     "plan_length",
     "plan_shape",

@@ -27,6 +27,7 @@ _TOKENS_PER_PARAMETER = 2
 # Compiling costs about half a minute and makes a step about 1.5 times as fast, so it pays after 90 seconds.
 _SECONDS_WHERE_COMPILING_PAYS = 90
 _DEFAULT_MINUTES = 5.0
+_MICRO_BATCH_TOKENS = 16_384
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
 
 
@@ -200,6 +201,31 @@ def predict_memory(model: ModelSettings, micro_batch: int) -> int:
     return states + activations + logits
 
 
+def choose_micro_batch(
+    model: ModelSettings, batch_size: int, wanted: int, choices: list[Choice]
+) -> tuple[int, int, int]:
+    """The largest part of the batch that divides it and fits in four fifths of the free memory, if one row does.
+
+    Returns its rows, the bytes predicted for it, and the bytes that may be taken.
+    """
+    free = int(0.8 * available_memory_bytes())
+    micro_batch = min(batch_size, wanted or max(1, _MICRO_BATCH_TOKENS // model.context_length))
+    while micro_batch > 1 and (batch_size % micro_batch or predict_memory(model, micro_batch) > free):
+        micro_batch -= 1
+    needed = predict_memory(model, micro_batch)
+    reason = f"{needed / 1e9:.2f} GB predicted, {free / 1e9:.1f} GB free"
+    choices.append(Choice(name="micro_batch", value=str(micro_batch), reason=reason))
+    return micro_batch, needed, free
+
+
+def choose_momentum(wanted: float, steps: int) -> float:
+    """Muon's momentum: a short run has no time to fill a long memory.
+
+    benchmarks/shakespeare.py: 0.9 beats 0.95 in 150 steps.
+    """
+    return wanted or (0.9 if steps < 500 else 0.95)
+
+
 def _choose_context(wanted: TrainingSettings, train_tokens: int, choices: list[Choice]) -> int:
     minutes = wanted.minutes or 10
     context_length = 256 if minutes < 60 else 512 if minutes < 600 else 1024
@@ -295,8 +321,7 @@ def _choose_rates(
     return OptimizerSettings(
         matrix_learning_rate=matrix,
         learning_rate=other,
-        # A short run has no time to fill a long memory (benchmarks/shakespeare.py: 0.9 beats 0.95 in 150 steps).
-        matrix_momentum=wanted.matrix_momentum or (0.9 if steps < 500 else 0.95),
+        matrix_momentum=choose_momentum(wanted.matrix_momentum, steps),
         weight_decay=wanted.weight_decay,
         gradient_clip=wanted.gradient_clip,
     )
@@ -305,19 +330,12 @@ def _choose_rates(
 def _fit_memory(
     wanted: TrainingSettings, model: ModelSettings, batch_size: int, parameters: int, choices: list[Choice]
 ) -> tuple[int, int]:
-    """The largest micro-batch that halves down from the batch and fits in four fifths of the free memory."""
-    free = int(0.8 * available_memory_bytes())
-    micro_batch = min(batch_size, wanted.micro_batch or max(1, 16_384 // model.context_length))
-    while micro_batch > 1 and (batch_size % micro_batch or predict_memory(model, micro_batch) > free):
-        micro_batch -= 1
-    needed = predict_memory(model, micro_batch)
+    micro_batch, needed, free = choose_micro_batch(model, batch_size, wanted.micro_batch, choices)
     if needed > free:
         raise OutOfMemory(
             f"one sequence of {parameters:,} parameters needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
             hint="lower depth, d_model, context_length or the vocabulary",
         )
-    reason = f"{needed / 1e9:.2f} GB predicted, {free / 1e9:.1f} GB free"
-    choices.append(Choice(name="micro_batch", value=str(micro_batch), reason=reason))
     return micro_batch, needed
 
 
