@@ -96,8 +96,10 @@ def cloze(
 ) -> ClozeReport:
     """Whether the model gives each item's answer a higher log-probability than any of its distractors.
 
-    Compared is log p(answer | prompt), summed over the answer's tokens, after <|endoftext|>; a tie counts as wrong.
-    The text is tokenized as a whole, as in training, so the space between belongs to the answer. All continuations of
+    Compared is log p(answer | prompt), summed over the answer's tokens; a tie counts as wrong. A prompt is read as
+    what it is, a sentence from within a text: no <|endoftext|> stands before it (lm-evaluation-harness puts none
+    either), as no document begins like that; only an answer with nothing before it is read after the mark. The text
+    is tokenized as a whole, as in training, so the space between belongs to the answer. All continuations of
     an item are scored from the same place, the end of the ids that the prompt alone and the prompt with every
     continuation have in common: where a token spans the border, the prompt's last characters are scored for all.
     Items that do not fit the context are counted and left out; DataError if none is left.
@@ -147,7 +149,9 @@ def _encode(tokenizer: Tokenizer, items: Sequence[ClozeItem]) -> list[_Encoded]:
         prompt_ids = next(ids)
         rows = [next(ids) for _ in range(1 + len(item.distractors))]
         n_shared = min(_shared_length(prompt_ids, row) for row in rows)
-        encoded.append(_Encoded([[tokenizer.end_of_text_id, *row] for row in rows], 1 + n_shared))
+        if not n_shared:
+            rows, n_shared = [[tokenizer.end_of_text_id, *row] for row in rows], 1
+        encoded.append(_Encoded(rows, n_shared))
     return encoded
 
 

@@ -35,8 +35,7 @@ ITEMS = [
 
 
 def slow_logprob(model, tokenizer, item: Item, answer: str) -> float:
-    prompt = [tokenizer.end_of_text_id, *tokenizer.encode(item.prompt)]
-    ids = [tokenizer.end_of_text_id, *tokenizer.encode(f"{item.prompt} {answer}")]
+    prompt, ids = tokenizer.encode(item.prompt), tokenizer.encode(f"{item.prompt} {answer}")
     assert ids[: len(prompt)] == prompt
     with torch.no_grad():
         logprobs = model(torch.tensor([ids[:-1]]))[0].double().log_softmax(-1)
@@ -102,6 +101,13 @@ def test_all_answers_are_scored_from_the_same_place() -> None:
     assert report.margins[0] == pytest.approx((5 - z) - 4 * -z)
 
 
+def test_the_mark_is_read_only_where_nothing_else_could_be() -> None:
+    # "e a" is one token, so nothing stands before it; the bytes of "e b" then count from the first on.
+    report = cloze(Fond(), Pairs(), [Item("e", "a", ("b",))])
+    z = np.log(259 + np.exp(5))
+    assert report.margins[0] == pytest.approx((5 - z) - 3 * -z)
+
+
 def test_a_tie_is_wrong() -> None:
     report = cloze(Fond(), Pairs(), [Item("x", "b", ("c", "d")), Item("x", "b", ("cc", "d"))])
     assert report.total.accuracy == 0
@@ -112,11 +118,11 @@ def test_items_too_long_are_counted(tokenizer, make_model) -> None:
     model = make_model(tokenizer.vocab_size, context_length=16)
     report = cloze(model, tokenizer, [Item("x" * 40, "a", ("b",)), Item("x", "a", ("b",))])
     assert (report.n_skipped, report.total.n) == (1, 1)
-    # The last token is only predicted, so 16 read and 17 in all fit: <|endoftext|>, 13 bytes, and " a" or " ", "b".
-    exact = cloze(model, tokenizer, [Item("x" * 14, "b", ("c",))])
+    # The last token is only predicted, so 16 read and 17 in all fit: 15 bytes, and " " and "b".
+    exact = cloze(model, tokenizer, [Item("x" * 15, "b", ("c",))])
     assert exact.n_skipped == 0
     with pytest.raises(DataError, match="no cloze item fits"):
-        cloze(model, tokenizer, [Item("x" * 15, "b", ("c",))])
+        cloze(model, tokenizer, [Item("x" * 16, "b", ("c",))])
 
 
 @pytest.mark.parametrize("item", [Item("x", "a", ()), Item("x", "a", ("b", "a")), Item("x", "", ("b",))])
