@@ -23,7 +23,7 @@ def run_quickstart(folder: Path, seed: int, *, is_smoke: bool) -> dict[str, Any]
     settings = CONFIG
     if is_smoke:
         settings = settings_with_data(CONFIG, REPO, folder / "small.toml", SMOKE | {"evaluate.cloze_items": 8})
-    words = prosa_words("run", settings, f"pretrain.seed={seed}", "--run", folder / "run")
+    words = prosa_words("run", settings, f"pretrain.seed={seed}", "--run", folder / "run", "--until", "base")
     done = run_process(words)
     facts = read_run(folder / "run")
     say(f"seed {seed}: {done.seconds:.0f} s, {facts['evaluation']['bits_per_byte']['total']['bits_per_byte']:.3f} bits")

@@ -32,6 +32,8 @@ from prosa.wording import Language
 
 # Answers of the reference policy on which scores are normalised.
 _REFERENCE_PROMPTS = 256
+# A person's rankings are enough from this many prompts on; before, simulated annotators stand in.
+ENOUGH_PROMPTS = 40
 
 
 def fine_tune(
@@ -85,9 +87,17 @@ def open_preferences(run: Path) -> PreferenceStore:
     return PreferenceStore(run / "preferences.sqlite")
 
 
-def sample_answers(run: Path, life: LifeSettings, *, model: str = "", is_shown: bool = True) -> SampleReport:
-    """K answers of the newest stage (or of `model`) to each prompt, added to the store of the run."""
+def people_rank_enough(store: PreferenceStore) -> bool:
+    """Whether people, not programs, have ranked the answers to ENOUGH_PROMPTS prompts."""
+    return len({one.item_id for one in store.judgments() if not one.is_simulated}) >= ENOUGH_PROMPTS
+
+
+def sample_answers(
+    run: Path, life: LifeSettings, *, model: str = "", n_round: int = 1, is_shown: bool = True
+) -> SampleReport:
+    """K answers of the newest stage (or of `model`) to each prompt, added to the store; other prompts each round."""
     settings, llm = life.sample, prosa.load(model or run)
+    settings = settings.model_copy(update={"seed": settings.seed + 1000 * (n_round - 1)})
     town = town_of(life)
     if settings.prompts == "world:" and town:
         settings = settings.model_copy(update={"prompts": town})
@@ -134,7 +144,9 @@ def train_reward(
     """A reward model in `run/reward` from all judgments of the store, annotators weighted by how reliable they are."""
     folder = Path(trunk) if trunk else run / "sft" / "model"
     with open_preferences(run) as store:
-        ranked, items = store.ranked_answers(has_gold=False), store.items()
+        # Once people have ranked enough, the simulated annotators that stood in for them are no longer heard.
+        has_simulated = not people_rank_enough(store)
+        ranked, items = store.ranked_answers(has_gold=False, has_simulated=has_simulated), store.items()
     if not ranked:
         raise DataError(f"`{run}` has no rankings yet", hint="`prosa rank` takes them")
     references = [
@@ -162,9 +174,9 @@ def train_reward(
 
 
 def evaluate_answers(
-    run: Path, *, model: str = "", sampling: Drawing = "greedy", is_shown: bool = True
+    run: Path, *, model: str = "", name: str = "", sampling: Drawing = "greedy", is_shown: bool = True
 ) -> AssistantReport:
-    """The newest stage of a run (or `model`) asked held-out tasks of its town; kept in `evaluation/`."""
+    """The newest stage of a run (or `model`) asked held-out tasks of its town; kept in `evaluation/`, as `name`."""
     town = world_of(read_life(run))
     if town is None:
         raise ConfigError(
@@ -174,9 +186,10 @@ def evaluate_answers(
     report = evaluate_assistant(
         prosa.load(model or run), town, sampling=sampling, base=base, description="answers" if is_shown else ""
     )
-    if not model:
-        name = newest_stage(run) + ("-sampled" if sampling == "sampled" else "")
-        write_json_durably(run / "evaluation" / f"{name}.json", report.to_json())
+    if name or not model:
+        name = name or newest_stage(run)
+        suffix = "-sampled" if sampling == "sampled" else ""
+        write_json_durably(run / "evaluation" / f"{name}{suffix}.json", report.to_json())
     return report
 
 

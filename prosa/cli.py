@@ -42,15 +42,47 @@ def run_life(
     tokens: Tokens = 0,
     steps: Steps = 0,
     lang: Lang = "",
-    restart: Annotated[str, typer.Option(help="Move this stage aside (base) and make it anew.")] = "",
+    restart: Annotated[
+        str, typer.Option(help="Make this stage (base, sft, reward, policy) and all after it anew.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="Live up to base, sft, sample, rank, reward or policy.")] = "base",
+    n_round: Annotated[
+        int, typer.Option("--round", min=1, help="Go through answers, rankings and reward once more.")
+    ] = 1,
     allow_drift: AllowDrift = None,
 ) -> None:
-    """Live a whole life: corpus, tokenizer, base model, evaluation, and a summary at the end."""
-    from prosa.life import live
+    """Live a life up to its base model, or with --until policy to an assistant that learned what people prefer."""
     from prosa.life_settings import resolve_life
+    from prosa.whole_life import STAGES, live_whole
 
+    if until not in STAGES:
+        raise ConfigError(f"`{until}` is no stage", hint=f"one of {', '.join(STAGES)}")
     folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
-    live(folder, life, lang=lang, restart=restart, allow_drift=allow_drift or [])
+    live_whole(folder, life, lang=lang, restart=restart, until=until, n_round=n_round, allow_drift=allow_drift or [])
+
+
+@app.command("new")
+def new_project(
+    folder: Annotated[Path, typer.Argument(help="A folder that is not there yet; its name is the project's.")],
+    lang: Lang = "",
+) -> None:
+    """Start a project of your own: a settings file that explains itself, and places for your texts."""
+    from prosa.new_project import start_project
+    from prosa.tables import choose_language
+
+    for path in start_project(folder, choose_language(lang)):
+        typer.echo(path)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")], lang: Lang = "") -> None:
+    """Write the report of a life as one page that opens anywhere."""
+    from prosa.life_report import write_report
+    from prosa.life_settings import read_life
+    from prosa.tables import choose_language
+
+    life = read_life(run)
+    typer.echo(write_report(run, choose_language(lang or life.lang)))
 
 
 @corpus_app.command("build")

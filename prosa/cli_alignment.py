@@ -198,6 +198,66 @@ def reward(
 
 
 @app.command()
+def rl(
+    target: Target,
+    overrides: Overrides = None,
+    run: RunFolder = None,
+    algorithm: Annotated[str, typer.Option(help="ppo, grpo, rloo, dpo, ipo or best_of_n.")] = "",
+    start: Annotated[str, typer.Option(help="Model to start from (default: the run's sft/model).")] = "",
+    steps: Annotated[int, typer.Option(help="Train for this many steps.")] = 0,
+    minutes: Annotated[float, typer.Option(help="Train for this long.")] = 0,
+    beta: Annotated[
+        float, typer.Option(help="The price of distance from the reference (default: the settings').")
+    ] = -1,
+    show: Annotated[
+        bool, typer.Option(help="Show answers of the last step token by token, and train nothing.")
+    ] = False,
+    allow_drift: AllowDrift = None,
+    as_json: AsJson = False,
+    lang: Lang = "",
+) -> None:
+    """Let the model learn from its reward; the same command goes on where an earlier one stopped."""
+    from prosa.improvement import imitate_best, learn_directly, reinforce
+    from prosa.life_settings import resolve_life
+    from prosa.tables import choose_language
+
+    language = choose_language(lang)
+    is_direct = algorithm in ("dpo", "ipo")
+    given: dict[str, Any] = {"steps": steps or None, "minutes": minutes or None}
+    if is_direct:
+        given = {"method": algorithm, "beta": beta if beta >= 0 else None, "steps": steps or None}
+    elif algorithm != "best_of_n":
+        given |= {"algorithm": algorithm or None, "kl_coefficient": beta if beta >= 0 else None}
+    section = "direct" if is_direct else "rl"
+    words = [f"{section}.{name}={value}" for name, value in given.items() if value is not None]
+    folder, life = resolve_life(target, [*words, *(overrides or [])], run)
+    if show:
+        show_tokens(folder, language)
+        return
+    learn = learn_directly if is_direct else imitate_best if algorithm == "best_of_n" else reinforce
+    more = {"language": language} if learn is reinforce else {}
+    result = learn(folder, life, start=start, allow_drift=allow_drift or [], is_shown=not as_json, **more)
+    if not result.is_finished:
+        say(f"{result.stopped_by}: saved at step {result.position.step}; the same command goes on from there")
+    elif result.stopped_by:
+        say(result.stopped_by)
+
+
+def show_tokens(run: Path, language: Any) -> None:
+    """The answers of the newest step that were kept token by token."""
+    from prosa.metrics import read_metrics
+    from prosa.rl import render_record
+    from prosa.tables import out_console
+
+    records = [record for record in read_metrics(run / "policy" / "samples.jsonl") if "advantage" in record]
+    if not records:
+        raise ConfigError(f"`{run}` keeps no answers of reinforcement learning", hint="`prosa rl` trains a policy")
+    for record in records:
+        if record["step"] == records[-1]["step"]:
+            out_console().print(render_record(record, language))
+
+
+@app.command()
 def chat(
     model: Annotated[str, typer.Argument(help="A run, a stage, a checkpoint or a Hugging Face folder.")],
     system: Annotated[str, typer.Option(help="What the assistant is told first.")] = "",

@@ -14,6 +14,7 @@ from prosa.errors import ConfigError
 from prosa.evaluate import EvaluateSettings
 from prosa.preferences import SampleSettings
 from prosa.reward import RewardSettings
+from prosa.rl import DirectSettings, RlSettings
 from prosa.sft import SftSettings
 from prosa.tokenizer import TokenizerSettings
 from prosa.training import TrainingSettings
@@ -31,6 +32,8 @@ class LifeSettings(Settings):
     sft: SftSettings = SftSettings()
     sample: SampleSettings = SampleSettings()
     reward: RewardSettings = RewardSettings()
+    rl: RlSettings = RlSettings()
+    direct: DirectSettings = DirectSettings()
 
 
 def resolve_life(target: str, overrides: Sequence[str], run: Path | None, **length: float) -> tuple[Path, LifeSettings]:

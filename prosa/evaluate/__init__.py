@@ -3,7 +3,15 @@
 Stands after generation, which it uses, and before training, which uses it: docs/evaluate.md.
 """
 
-from prosa.evaluate.assistant import AssistantReport, CheckedAnswer, Drawing, Fluency, answer_with, evaluate_assistant
+from prosa.evaluate.assistant import (
+    MEASURES,
+    AssistantReport,
+    CheckedAnswer,
+    Drawing,
+    Fluency,
+    answer_with,
+    evaluate_assistant,
+)
 from prosa.evaluate.assistant_tables import assistant_table
 from prosa.evaluate.bits import BitsPerByte, BitsScore, bits_per_byte
 from prosa.evaluate.choices import ChoiceItem, ChoiceReport, measure_choices, read_choices
@@ -44,6 +52,7 @@ from prosa.evaluate.tables import comparison_table, evaluation_table
 from prosa.evaluate.winrate import WinRate, win_rate
 
 __all__ = [
+    "MEASURES",
     "Accuracy",
     "AssistantReport",
     "BitsPerByte",

@@ -1,7 +1,7 @@
 """The machine that the training rooms share: batches, loop, optimizers, schedule, planner, processes."""
 
 from prosa.training.batches import Batch, Batches
-from prosa.training.distributed import World, join_world, share, wait_for_main
+from prosa.training.distributed import World, gather, join_world, share, wait_for_main
 from prosa.training.job import check_request, job_fingerprint, keep_job, open_stage
 from prosa.training.loop import FitResult, FitSettings, Position, fit, measure_step
 from prosa.training.optimizers import MuonAdamW, OptimizerSettings, orthogonalize
@@ -35,6 +35,7 @@ __all__ = [
     "choose_micro_batch",
     "choose_momentum",
     "fit",
+    "gather",
     "job_fingerprint",
     "join_world",
     "keep_job",

@@ -6,12 +6,15 @@ gloo on CPUs and NCCL on GPUs are torch.distributed's own engines; with one proc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from prosa.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,15 @@ def share(text: str, world: World) -> str:
     shared = [text]
     dist.broadcast_object_list(shared, src=0)
     return shared[0]
+
+
+def gather(items: list[T], world: World) -> list[list[T]]:
+    """The lists of all processes, in the order of their ranks, in every process."""
+    if world.size == 1:
+        return [items]
+    found: list[Any] = [None] * world.size
+    dist.all_gather_object(found, items)
+    return found
 
 
 def wait_for_main(world: World) -> None:

@@ -19,6 +19,7 @@ from prosa.config import Settings
 from prosa.device import Device, seed_everything
 from prosa.errors import CheckpointError, TrainingDiverged
 from prosa.metrics import MetricsLog, Progress, Trackers
+from prosa.training.bar import name_columns, render_sample
 from prosa.training.distributed import World, agree, check_batch, sum_gradients, sum_numbers
 from prosa.training.optimizers import MuonAdamW, OptimizerSettings, gradient_norm
 from prosa.training.schedule import learning_rate_factor
@@ -48,6 +49,8 @@ class FitSettings(Settings):
     sample_every: int = 500
     save_every: int = 500
     keep_checkpoints: int = 2
+    # Steps that belong together: the run is saved, stopped and rolled back between such groups only.
+    group_steps: int = 1
 
 
 class StageBatch(Protocol):
@@ -56,7 +59,7 @@ class StageBatch(Protocol):
     def __iter__(self) -> Iterator[Tensor]: ...
 
     @property
-    def n_targets(self) -> int: ...
+    def n_targets(self) -> float: ...
 
 
 class BatchSource(Protocol):
@@ -106,15 +109,19 @@ def fit(
     trackers: Sequence[str] = (),
     allow_drift: Sequence[str] = (),
     is_shown: bool = True,
+    state: dict[str, Any] | None = None,
+    until: Callable[[], str] = lambda: "",
 ) -> FitResult:
     """Trains `model` in place until `settings.steps`, from the newest checkpoint in `folder` if there is one.
 
     `evaluate` returns numbers (first of them the one the progress bar shows), `sample` returns records to keep.
+    state: what else a stage must remember, saved with every checkpoint and put back by it; JSON. until: asked after
+    every group of steps, ends the training well when it gives a reason, which is the result's `stopped_by`.
     Raises DriftRefused when the checkpoint was made with another fingerprint, TrainingDiverged when rolling back
     does not help, StorageError when a checkpoint cannot be written.
     """
     check_batch(settings.batch_size, world)
-    run = _Run(model, loss, batches, settings, folder, fingerprint, device, world, flops_per_token)
+    run = _Run(model, loss, batches, settings, folder, fingerprint, device, world, flops_per_token, state)
     run.resume(allow_drift)
     is_shown = is_shown and world.is_main
     with (
@@ -125,7 +132,7 @@ def fit(
         run.open_logs()
         if settings.is_compiled and is_shown:
             bar.print(Text("compiling the training step; the first time this takes about half a minute", style="dim"))
-        return _run_steps(run, bar, tracked, stop, evaluate, sample)
+        return _run_steps(run, bar, tracked, stop, evaluate, sample, until)
 
 
 def measure_step(
@@ -155,10 +162,12 @@ def _run_steps(
     stop: StopRequest,
     evaluate: Callable[[], Mapping[str, float]],
     sample: Callable[[], Sequence[Mapping[str, Any]]],
+    until: Callable[[], str],
 ) -> FitResult:
     settings = run.settings
     evaluation: Mapping[str, float] = {}
-    while run.position.step < settings.steps:
+    reason = until()
+    while run.position.step < settings.steps and not reason:
         numbers, timing = run.train_step()
         step = run.position.step
         is_last = step == settings.steps
@@ -167,22 +176,24 @@ def _run_steps(
             numbers |= evaluation
         run.log(numbers, timing)
         tracked.write(step, numbers | timing)
-        bar.update(step, **_columns(numbers, evaluation, run))
-        is_stopping = agree(bool(stop), run.world)
-        is_saving = is_last or is_stopping or step % settings.save_every == 0
+        bar.update(step, **name_columns(numbers, evaluation, run.tokens_per_second, run.matmul_share))
+        is_between = step % settings.group_steps == 0
+        is_stopping = agree(bool(stop), run.world) and is_between
+        reason = until() if is_between else ""
+        is_saving = is_last or is_stopping or bool(reason) or step % settings.save_every == 0
         if run.is_broken(is_saving):
             run.roll_back(bar)
             continue
         if run.world.is_main and (is_last or step % settings.sample_every == 0):
             for record in sample():
                 run.samples.write(step, record)
-                bar.print(_shown_sample(step, record))
+                bar.print(render_sample(step, record))
         if is_saving:
             run.save()
-        if is_stopping and not is_last:
+        if is_stopping and not is_last and not reason:
             return FitResult(run.position, False, stop.name, run.tokens_per_second, evaluation)
     run.close_logs()
-    return FitResult(run.position, True, "", run.tokens_per_second, evaluation)
+    return FitResult(run.position, True, reason, run.tokens_per_second, evaluation)
 
 
 class _Run:
@@ -199,8 +210,10 @@ class _Run:
         device: Device,
         world: World,
         flops_per_token: int,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
+        self.state = {} if state is None else state
         self.folder, self.fingerprint = folder, fingerprint
         self.device, self.world, self.flops_per_token = device, world, flops_per_token
         self.loss: Loss = torch.compile(loss, dynamic=False) if settings.is_compiled else loss
@@ -213,6 +226,11 @@ class _Run:
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
+
+    @property
+    def matmul_share(self) -> float:
+        """Of the measured matmul rate, by the running mean."""
+        return self.tokens_per_second * self.flops_per_token / self.device.matmul_flops_per_second
 
     def resume(self, allow_drift: Sequence[str] = (), report: Callable[[str], None] | None = None) -> None:
         """Takes up the newest checkpoint that verifies, or starts anew when there is none."""
@@ -229,6 +247,7 @@ class _Run:
                 parameter.copy_(saved[name])
         self.optimizer.load_state_tensors(checkpoint.tensors["optimizer"])
         self.position = Position(**checkpoint.state["position"])
+        self.state |= checkpoint.state.get("stage", {})
 
     def train_step(self) -> tuple[dict[str, Any], dict[str, float]]:
         """One optimizer step over one batch; an update that is not finite is skipped and reported."""
@@ -326,7 +345,8 @@ class _Run:
                 f"loss or gradients were not finite in the first {broken.step} steps, before any checkpoint",
                 hint="lower optimizer.learning_rate and optimizer.matrix_learning_rate, or set dtype=float32",
             )
-        lost = broken.step - self.position.step
+        group = self.settings.group_steps
+        lost = -(-(broken.step - self.position.step) // group) * group
         self.position = replace(
             self.position,
             skipped_batches=broken.skipped_batches + lost,
@@ -347,7 +367,7 @@ class _Run:
             self.checkpoints,
             self.position.step,
             tensors={"model": self.trained_parameters(), "optimizer": self.optimizer.state_tensors()},
-            state={"position": asdict(self.position)},
+            state={"position": asdict(self.position), "stage": self.state},
             fingerprint=self.fingerprint,
         )
         prune_checkpoints(self.checkpoints, self.settings.keep_checkpoints)
@@ -372,23 +392,6 @@ def split_batch(batch: B, n_rows: int) -> Iterator[B]:
     total = len(next(iter(batch)))
     for first in range(0, total, n_rows):
         yield type(batch)(*(tensor[first : first + n_rows] for tensor in batch))
-
-
-def _columns(numbers: Mapping[str, Any], evaluation: Mapping[str, float], run: _Run) -> dict[str, str]:
-    loss = numbers["loss"]
-    columns = {"loss": loss if isinstance(loss, str) else f"{loss:.3f}"}
-    if evaluation:
-        name, value = next(iter(evaluation.items()))
-        columns[name] = f"{value:.3f}"
-    share = run.tokens_per_second * run.flops_per_token / run.device.matmul_flops_per_second
-    return columns | {"tokens/s": f"{run.tokens_per_second:,.0f}", "of matmul rate": f"{share:.0%}"}
-
-
-def _shown_sample(step: int, record: Mapping[str, Any]) -> Text:
-    text = Text(f"  step {step}  ", style="dim")
-    text.append(str(record["prompt"]), style="bold")
-    text.append(str(record["text"]).replace("\n", " "), style="not dim")
-    return text
 
 
 def _warn(message: str) -> None:

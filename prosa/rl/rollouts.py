@@ -1,0 +1,108 @@
+"""The policy answers prompts: prompts come in, answers with the log-probabilities they were drawn with go out.
+
+Token ids are kept from end to end, an answer is never decoded and encoded again, and each prompt is computed once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prosa.errors import DataError
+from prosa.generate import Sampling, make_rows, write
+from prosa.model import Transformer
+from prosa.preferences import Prompt
+from prosa.tokenizer import Tokenizer, render_conversation
+
+# Rows decoded together: at this size a step of a small model is one of matrix products, no longer of Python.
+_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt and its ids, up to where the assistant begins to answer."""
+
+    prompt: Prompt
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the policy wrote: `ids` end with the stop token if it ended; `text` is without it.
+
+    logprobs: of each id when it was drawn, in nats, under the temperature it was drawn with.
+    """
+
+    prompt: EncodedPrompt
+    ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...]
+    is_ended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCounts:
+    """What became of the prompts that were given: repeated ones and those without room for an answer are left out."""
+
+    n_given: int
+    n_kept: int
+    n_repeated: int
+    n_too_long: int
+
+
+def encode_prompts(
+    tokenizer: Tokenizer, prompts: Sequence[Prompt], *, context_length: int, max_new_tokens: int
+) -> tuple[list[EncodedPrompt], PromptCounts]:
+    """Every different prompt that leaves room for an answer; DataError if there is none."""
+    kept: dict[tuple[int, ...], EncodedPrompt] = {}
+    n_repeated = n_too_long = 0
+    for prompt in prompts:
+        ids = tuple(render_conversation(tokenizer, prompt.messages, add_generation_prompt=True)[0])
+        if len(ids) + max_new_tokens > context_length:
+            n_too_long += 1
+        elif ids in kept:
+            n_repeated += 1
+        else:
+            kept[ids] = EncodedPrompt(prompt, ids)
+    if not kept:
+        raise DataError(
+            f"none of {len(prompts)} prompts can be answered: {n_too_long} leave no room for {max_new_tokens} tokens "
+            f"in a context of {context_length}",
+            hint="give shorter prompts, or lower max_new_tokens",
+        )
+    return list(kept.values()), PromptCounts(len(prompts), len(kept), n_repeated, n_too_long)
+
+
+def write_answers(
+    policy: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[EncodedPrompt],
+    *,
+    n: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+) -> list[Answer]:
+    """`n` answers to each prompt, one prompt's after the other, drawn from the whole distribution of the policy.
+
+    No token is ever ruled out: log-probabilities would then not be those of what was drawn from.
+    """
+    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, n=n, when_full="stop")
+    ids = [prompt.ids for prompt in prompts]
+    rows = make_rows(tokenizer, ids, [sampling] * len(ids), policy.settings.context_length)
+    is_plain = temperature == 1.0
+    logprobs: dict[int, list[float]] = {id(row): row.logprobs if is_plain else [] for row in rows}
+    by_length = sorted(rows, key=lambda row: row.n_prompt)
+    for first in range(0, len(rows), _ROWS):
+        for step in write(policy, tokenizer, by_length[first : first + _ROWS], keeps_scores=not is_plain):
+            for drawn in step:
+                if drawn.scores is not None:
+                    logprobs[id(drawn.row)].append(float(drawn.scores.log_softmax(-1)[drawn.id]))
+    return [
+        Answer(
+            prompts[row.prompt_index],
+            tuple(row.ids[row.n_prompt :]),
+            row.text,
+            tuple(logprobs[id(row)]),
+            row.finish_reason == "stop",
+        )
+        for row in rows
+    ]

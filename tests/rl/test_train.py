@@ -1,0 +1,182 @@
+"""The whole stage: the reward rises, resuming is exact, broken ones are refused, nothing is lost."""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from prosa.errors import ConfigError, DataError, DriftRefused, ModelFileRefused, TokenizerError, TrainingDiverged
+from prosa.generate import load
+from prosa.metrics import read_metrics
+from prosa.preferences import Prompt
+from prosa.rl import Answer, Reward, encode_prompts, main, write_answers
+from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload, check_tokenizer
+from tests.model.tiny import randomise
+from tests.rl.tiny_rl import PROMPTS, TOKENIZER, count_x, open_reward, settings, start_policy
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo", "rloo"])
+def test_the_reward_rises(tmp_path: Path, algorithm: str, seed: int) -> None:
+    start = start_policy(tmp_path / "start", seed)
+    result = main(
+        tmp_path / "rl", settings(algorithm=algorithm, seed=seed), start, PROMPTS, open_reward, is_shown=False
+    )
+    assert result.is_finished
+    rewards = [record["reward"] for record in read_metrics(tmp_path / "rl" / "metrics.jsonl") if "reward" in record]
+    assert len(rewards) == 16
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.3
+    course = json.loads((tmp_path / "rl" / "course.json").read_text())
+    assert course["steps"] == 16
+    assert load(tmp_path / "rl").model.settings.vocab_size == 260
+
+
+def test_the_first_update_finds_what_was_drawn(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    main(
+        tmp_path / "rl",
+        settings(steps=1, critic_warmup=0, temperature=0.8),
+        start,
+        PROMPTS,
+        open_reward,
+        is_shown=False,
+    )
+    first = read_metrics(tmp_path / "rl" / "metrics.jsonl")[0]
+    assert abs(first["step_kl"]) < 1e-8 and first["clipped"] == 0
+
+
+def test_the_price_of_distance_holds_the_policy_back(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    kls = []
+    for price in (0.0, 1.0):
+        main(tmp_path / f"{price}", settings(kl_coefficient=price), start, PROMPTS, open_reward, is_shown=False)
+        kls.append(read_metrics(tmp_path / f"{price}" / "metrics.jsonl")[-1]["kl"])
+    assert kls[1] < 0.5 * kls[0]
+
+
+def test_an_adapted_price_comes_to_its_target(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    asked = settings(
+        kl_target=1.0, kl_horizon=60, kl_coefficient=0.2, steps=60, learning_rate=1e-2, stops_at_peak=False
+    )
+    main(tmp_path / "rl", asked, start, PROMPTS, open_reward, is_shown=False)
+    kls = [record["kl"] for record in read_metrics(tmp_path / "rl" / "metrics.jsonl") if "kl" in record]
+    assert 0.5 < sum(kls[-40:]) / 40 < 2
+
+
+def test_the_stage_ends_when_the_truth_falls(tmp_path: Path) -> None:
+    """The reward is deceived: what it likes is worth less and less."""
+
+    def truth(answers: Sequence[Answer]) -> list[float]:
+        return [-value for value in count_x(answers)]
+
+    def deceived(tokenizer: object) -> Reward:
+        return Reward(count_x, truth, {"reward": "deceived"})
+
+    start = start_policy(tmp_path / "start")
+    asked = settings(steps=60, patience=3)
+    result = main(tmp_path / "rl", asked, start, PROMPTS, deceived, is_shown=False)
+    assert result.is_finished and "worth fell" in result.stopped_by
+    assert result.position.step < 60 * 4
+    peak, model = load(tmp_path / "rl" / "peak").model, load(tmp_path / "rl" / "model").model
+    assert all(torch.equal(a, b) for a, b in zip(peak.parameters(), model.parameters(), strict=True))
+    again = main(tmp_path / "rl", asked, start, PROMPTS, deceived, is_shown=False)
+    assert again.position == result.position
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    main(tmp_path / "rl", settings(steps=1), start, PROMPTS, open_reward, is_shown=False)
+    with pytest.raises(DriftRefused, match="kl_coefficient"):
+        main(tmp_path / "rl", settings(steps=1, kl_coefficient=0.5), start, PROMPTS, open_reward, is_shown=False)
+
+
+def nan(answers: Sequence[Answer]) -> list[float]:
+    return [float("nan")] * len(answers)
+
+
+def too_few(answers: Sequence[Answer]) -> list[float]:
+    return [0.0]
+
+
+@pytest.mark.parametrize(("worth", "words"), [(nan, "not finite"), (too_few, "1 numbers for")])
+def test_rewards_that_cannot_be_used_are_refused(tmp_path: Path, worth, words: str) -> None:
+    start = start_policy(tmp_path / "start")
+    with pytest.raises(DataError, match=words):
+        main(tmp_path / "rl", settings(), start, PROMPTS, lambda tokenizer: Reward(worth, None, {}), is_shown=False)
+
+
+def test_prompts_without_room_are_counted_or_refused() -> None:
+    long = Prompt(({"role": "user", "content": "x" * 90},))
+    kept, counts = encode_prompts(TOKENIZER, [PROMPTS[0], long, PROMPTS[0]], context_length=96, max_new_tokens=6)
+    assert (len(kept), counts.n_too_long, counts.n_repeated) == (1, 1, 1)
+    for prompts in ([long], []):
+        with pytest.raises(DataError, match="can be answered"):
+            encode_prompts(TOKENIZER, prompts, context_length=96, max_new_tokens=6)
+
+
+def test_what_cannot_be_divided_is_refused(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    with pytest.raises(ConfigError, match="cannot be shared"):
+        main(tmp_path / "rl", settings(minibatches=7), start, PROMPTS, open_reward, is_shown=False)
+
+
+@pytest.fixture(scope="module")
+def policy_and_answers(tmp_path_factory: pytest.TempPathFactory):
+    policy = load(start_policy(tmp_path_factory.mktemp("policy") / "start")).model
+    randomise(policy, 0)
+    prompts, _ = encode_prompts(TOKENIZER, PROMPTS, context_length=96, max_new_tokens=6)
+    return policy, write_answers(policy, TOKENIZER, prompts, n=2, temperature=1.0, max_new_tokens=6, seed=0)
+
+
+def test_every_invariant_holds_of_a_sound_policy(policy_and_answers) -> None:
+    policy, answers = policy_and_answers
+    check_tokenizer(TOKENIZER)
+    check_answers(answers, TOKENIZER)
+    assert check_end(policy, TOKENIZER, answers) > 1e-4
+    assert check_ratio(policy, TOKENIZER, answers, 1.0) < 1e-4
+    assert abs(check_reference(policy, TOKENIZER, answers, 1.0)) < 1e-5
+    check_reload(count_x, count_x, answers)
+
+
+def test_every_broken_invariant_is_refused(policy_and_answers) -> None:
+    policy, answers = policy_and_answers
+    with pytest.raises(TrainingDiverged, match="ratio would not be 1"):
+        check_ratio(policy, TOKENIZER, answers, 0.7)
+    shifted = [replace(one, prompt=replace(one.prompt, ids=(0, *one.prompt.ids))) for one in answers]
+    with pytest.raises(TrainingDiverged, match="ratio would not be 1"):
+        check_ratio(policy, TOKENIZER, shifted, 1.0)
+    with pytest.raises(TokenizerError, match="not those of its messages"):
+        check_answers(shifted, TOKENIZER)
+    with pytest.raises(TokenizerError, match="no tokens"):
+        check_answers([replace(answers[0], ids=(), logprobs=())], TOKENIZER)
+    with pytest.raises(ModelFileRefused, match="other scores"):
+        check_reload(count_x, lambda found: [value + 0.1 for value in count_x(found)], answers)
+    confused = SimpleNamespace(pad_id=7, im_end_id=7, end_of_text_id=8)
+    with pytest.raises(TokenizerError, match="padding token is one of its end tokens"):
+        check_tokenizer(confused)  # type: ignore[arg-type]
+    other = load_other(policy)
+    with pytest.raises(ModelFileRefused, match="reference is not"):
+        check_reference(other, TOKENIZER, answers, 1.0)
+    with pytest.raises(ModelFileRefused, match="never end"):
+        never_ending = load_other(policy)
+        never_ending.unembed = lambda hidden: _without_end(policy.unembed(hidden))  # type: ignore[method-assign]
+        check_end(never_ending, TOKENIZER, answers)
+
+
+def load_other(policy):
+    other = copy.deepcopy(policy)
+    with torch.no_grad():
+        other.model.norm.weight.mul_(3)
+    return other
+
+
+def _without_end(logits: torch.Tensor) -> torch.Tensor:
+    logits = logits.clone()
+    logits[..., TOKENIZER.im_end_id] = -1e9
+    return logits
