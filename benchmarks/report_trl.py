@@ -22,10 +22,11 @@ def write_sft(record: dict[str, Any]) -> str:
     ours = settings["prosa"]
     method = (
         f"{counts['conversations']:,} conversations ({counts['learned_tokens']:,} learned tokens), the same ids and "
-        f"labels for both. TRL's SFTTrainer reads them {epochs['trl']} times at its best learning rate of a sweep, "
-        f"{settings['trl']['learning_rate']:g}, with as many conversations a step as ours. Prosa reads them "
-        f"{epochs['prosa']} time at rates of a sweep ({ours['matrix_learning_rate']:g} Muon, {ours['learning_rate']:g} "
-        f"AdamW, {ours['batch_size']} packed rows a step), and {epochs['prosa, as it comes']} times with nothing "
+        f"labels for both. TRL's SFTTrainer reads them {epochs['trl']} times at its best settings of a sweep, learning "
+        f"rate {settings['trl']['learning_rate']:g} and {settings['trl']['batch_size']} conversations a step. Prosa "
+        f"reads them {epochs['prosa']} times at rates of a sweep ({ours['matrix_learning_rate']:g} Muon, "
+        f"{ours['learning_rate']:g} AdamW, {ours['batch_size']} packed rows a step), and "
+        f"{epochs['prosa, as it comes']} times with nothing "
         f"chosen. One judge for all: nats a learned token on {counts['held_out']:,} held-out conversations "
         f"({result['base_loss']:.2f} before)."
     )

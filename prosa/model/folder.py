@@ -19,7 +19,7 @@ from prosa.errors import CheckpointError, ModelFileRefused, StorageError
 from prosa.model.hf_config import from_hf_config, to_hf_config
 from prosa.model.settings import ModelSettings
 from prosa.model.tensor_file import TensorEntry, parse_json, read_entries, read_tensors
-from prosa.model.transformer import Transformer, rotation_table
+from prosa.model.transformer import Transformer
 from prosa.rundir import commit_folder, is_complete, staging_folder, storage_errors, verify_folder
 from prosa.tokenizer import Tokenizer
 
@@ -92,7 +92,6 @@ def load_model(
     for path in sorted({entries[name].file for name in names}):
         tensors |= read_tensors(path, [name for name in names if entries[name].file == path], dtype)
     model.load_state_dict(tensors, assign=True)
-    model.cos, model.sin = rotation_table(settings)
     return model.to(device).eval()
 
 

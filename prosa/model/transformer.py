@@ -125,7 +125,9 @@ class Decoder(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(settings.vocab_size, settings.d_model)
+        # Drawing what is overwritten anyway would import torch's compiler where weights have no memory yet: a second.
+        weight = torch.zeros(settings.vocab_size, settings.d_model)
+        self.embed_tokens = nn.Embedding.from_pretrained(weight, freeze=False)  # type: ignore[no-untyped-call]
         self.layers = nn.ModuleList(Block(settings, layer) for layer in range(settings.n_layer))
         self.norm = RMSNorm(settings.d_model, settings.norm_eps)
 
@@ -204,9 +206,12 @@ class Transformer(nn.Module):
 
 
 def rotation_table(settings: ModelSettings) -> tuple[Float[Tensor, "S D"], Float[Tensor, "S D"]]:
-    """Cosines and sines of every position's angles, each angle written twice for the two halves of a head."""
+    """Cosines and sines of every position's angles, each angle written twice for the two halves of a head.
+
+    Always on the CPU, so that a model whose weights have no memory yet has its table.
+    """
     D = settings.d_head
-    frequencies = 1.0 / (settings.rope_theta ** (torch.arange(0, D, 2, dtype=torch.float32) / D))
+    frequencies = 1.0 / (settings.rope_theta ** (torch.arange(0, D, 2, dtype=torch.float32, device="cpu") / D))
     scaling = settings.rope_scaling
     if scaling is not None:
         # Waves that turn many times within the original context stay, slow ones are stretched, between is blended.
@@ -214,7 +219,7 @@ def rotation_table(settings: ModelSettings) -> tuple[Float[Tensor, "S D"], Float
         blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
         blend = blend.clamp(0, 1)
         frequencies = (1 - blend) * frequencies / scaling.factor + blend * frequencies
-    angles = torch.outer(torch.arange(settings.context_length, dtype=torch.float32), frequencies)
+    angles = torch.outer(torch.arange(settings.context_length, dtype=torch.float32, device="cpu"), frequencies)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
 

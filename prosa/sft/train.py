@@ -86,11 +86,13 @@ def loss(
     return cross_entropy(model, hidden, batch.targets), {}
 
 
-def compilable_loss() -> Callable[[Transformer, SftBatch], tuple[Tensor, dict[str, Tensor]]]:
-    """`loss` but for what must not be compiled: the number of learned tokens differs from batch to batch.
+def choose_loss(is_compiled: bool) -> Callable[[Transformer, SftBatch], tuple[Tensor, dict[str, Tensor]]]:
+    """`loss`, and for compiling without what must not be: the number of learned tokens differs from batch to batch.
 
-    Made when it is needed, as the compiler takes a second to import.
+    Only where it is needed, as the compiler takes a second to import.
     """
+    if not is_compiled:
+        return loss
     return partial(loss, cross_entropy=torch.compiler.disable(_cross_entropy))  # type: ignore[no-untyped-call]
 
 
@@ -231,7 +233,7 @@ def _plan_job(
         probe = make_model(copy.deepcopy(llm.model), settings).to(device.torch_device).train()
         batches = _batches(data, settings, shape.context_length, shape.batch_size, llm.tokenizer)
         quick, _ = plan_steps(settings, shape, model, n_rows=len(rows), step_seconds=1.0, seconds_spent=0.0)
-        step_seconds = measure_step(probe, compilable_loss(), batches, quick, device=device, world=world)
+        step_seconds = measure_step(probe, choose_loss(quick.is_compiled), batches, quick, device=device, world=world)
         del probe
     spent = time.monotonic() - started
     length, choices = plan_steps(
@@ -282,7 +284,7 @@ def _train(
     questions = choose_questions(data, tokenizer, _SAMPLES)
     return fit(
         model,
-        compilable_loss(),
+        choose_loss(job.fit.is_compiled),
         make_batches(data, job, tokenizer),
         job.fit,
         folder=folder,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prosa.sft import SftBatch, SftBatches, loss, make_batch, pack
-from prosa.sft.train import compilable_loss
+from prosa.sft.train import choose_loss
 from tests.model.tiny import tiny_model
 from tests.sft.tiny_sft import TOKENIZER, chat, encode, some_chats
 
@@ -71,7 +71,7 @@ def test_it_is_compiled_once_however_many_tokens_are_learned():
 
     model, compiler = model_of(context_length=96), CompileCounter()
     batches = batches_of(encode(*some_chats(20)))
-    compiled = torch.compile(compilable_loss(), dynamic=False, backend=compiler)
+    compiled = torch.compile(choose_loss(is_compiled=True), dynamic=False, backend=compiler)
     numbers = set()
     for step in range(3):
         batch = batches.batch(step)
