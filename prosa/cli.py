@@ -46,9 +46,7 @@ def run_life(
         str, typer.Option(help="Make this stage (base, sft, reward, policy) and all after it anew.")
     ] = "",
     until: Annotated[str, typer.Option(help="Live up to base, sft, sample, rank, reward or policy.")] = "base",
-    n_round: Annotated[
-        int, typer.Option("--round", min=1, help="Go through answers, rankings and reward once more.")
-    ] = 1,
+    n_round: Annotated[int, typer.Option("--round", help="2: go through answers, rankings and reward once more.")] = 0,
     allow_drift: AllowDrift = None,
 ) -> None:
     """Live a life up to its base model, or with --until policy to an assistant that learned what people prefer."""

@@ -104,7 +104,7 @@ def _chase(run: Path, texts: Mapping[str, str], language: Language) -> dict[str,
 
 def _truth_table(run: Path, texts: Mapping[str, str], language: Language) -> dict[str, Any] | None:
     """Each measure at each stage that was asked, and whether the last is better or worse than the first."""
-    paths = [run / "evaluation" / "sft.json", *sorted((run / "evaluation").glob("policy.?.json"))]
+    paths = [run / "evaluation" / "sft.json", *sorted((run / "evaluation").glob("policy-round-*.json"))]
     paths = [path for path in (*paths, run / "evaluation" / "policy.json") if path.is_file()]
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     if not reports:

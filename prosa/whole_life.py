@@ -47,13 +47,14 @@ def live_whole(
     lang: str = "",
     restart: str = "",
     until: Stage = "policy",
-    n_round: int = 1,
+    n_round: int = 0,
     allow_drift: Sequence[str] = (),
 ) -> bool:
     """All stages up to `until`; False when a signal stopped it before that, or nothing can be ranked yet.
 
-    restart: a stage to set aside and make anew, with all after it. n_round: from 2 on, another round of answers,
-    rankings, reward model and policy, starting at the newest policy; the former ones are kept as `reward.N`.
+    restart: a stage to set aside and make anew, with all after it. n_round: 0 is the present one; the one after it
+    begins another round of answers, rankings, reward model and policy, starting at the newest policy, and the former
+    ones are kept as `reward-round-N` and `policy-round-N`.
     """
     language = choose_language(lang or life.lang)
     if restart:
@@ -64,8 +65,12 @@ def live_whole(
         return False
     if until == "base" or not (life.sft.sources or town_of(life)):
         return True
-    if n_round > 1:
+    present = 1 + len(list(run.glob("policy-round-*")))
+    n_round = n_round or present
+    if n_round > present:
         begin_round(run, n_round)
+    elif n_round < present:
+        raise ConfigError(f"`{run}` is in round {present}", hint=f"leave --round out, or begin round {present + 1}")
     return _align(run, life, language, until, n_round, allow_drift)
 
 
@@ -122,7 +127,7 @@ def ask_all_stages(run: Path, life: LifeSettings) -> None:
         for spoken in town.settings.languages
         for task in town.tasks(spoken, split="test", n=_SHOWN_TASKS, seed=_SHOWN_SEED, kinds=[kind])
     ]
-    stages = ["sft", *sorted(path.name for path in run.glob("policy.?")), "policy"]
+    stages = ["sft", *sorted(path.name for path in run.glob("policy-round-*")), "policy"]
     stages = [stage for stage in stages if (run / stage / "model").is_dir()]
     replies = [answer_with(prosa.load(run / stage))([task.messages for task in tasks]) for stage in stages]
     rows = [
@@ -164,22 +169,23 @@ def set_aside_from(run: Path, stage: str) -> None:
 
 
 def begin_round(run: Path, n_round: int) -> None:
-    """Sets the former round's reward model and policy aside as `reward.N` and `policy.N`, unless that was done."""
+    """Sets the former round's reward model and policy aside as `reward-round-N` and `policy-round-N`."""
     former = n_round - 1
-    if (run / f"policy.{former}").is_dir():
-        return
-    if not (run / "policy" / "model").is_dir():
+    is_next = former == 1 + len(list(run.glob("policy-round-*")))
+    if not is_next or not (run / "policy" / "model").is_dir():
         raise ConfigError(f"round {former} has no finished policy, so round {n_round} cannot begin", hint="`prosa run`")
-    for stage in ("reward", "policy"):
-        (run / stage).rename(run / f"{stage}.{former}")
     evaluation = run / "evaluation" / "policy.json"
     if evaluation.is_file():
-        evaluation.rename(run / "evaluation" / f"policy.{former}.json")
+        evaluation.rename(run / "evaluation" / f"policy-round-{former}.json")
+    # The policy last, as it is what tells the round.
+    for stage in ("reward", "policy"):
+        if (run / stage).is_dir():
+            (run / stage).rename(run / f"{stage}-round-{former}")
 
 
 def policy_of_round(run: Path, n_round: int) -> Path:
     """The model whose answers a round begins with."""
-    return run / "sft" / "model" if n_round == 1 else run / f"policy.{n_round - 1}" / "model"
+    return run / "sft" / "model" if n_round == 1 else run / f"policy-round-{n_round - 1}" / "model"
 
 
 @contextmanager

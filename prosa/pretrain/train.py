@@ -188,8 +188,9 @@ def choose_prompts(shards: TokenShards, tokenizer: Tokenizer, n_words: int = 4) 
             row = min(rows, key=lambda row: KINDS.index(row["kind"]))
             ids = shards.read("validation", row["source"], row["document"], 0, _PROMPT_TOKENS)
             lines = [line.split() for line in tokenizer.decode(ids.tolist()).splitlines()]
-            # The first line is often a title.
-            words = next((words for words in lines[1:] if len(words) > n_words), lines[0] if lines else [])
+            # The first line is often a title, and a line that begins with a dash answers another.
+            told = (words for words in lines[1:] if len(words) > n_words and words[0][0].isalpha())
+            words = next(told, lines[0] if lines else [])
             prompts.append(" ".join(words[:n_words]))
     return prompts or [""]
 
