@@ -19,6 +19,7 @@ from prosa.metrics import Progress
 from prosa.preferences import (
     Answer,
     PreferenceStore,
+    RankedAnswers,
     SampleReport,
     SimulatedAnnotator,
     annotator_weights,
@@ -138,17 +139,26 @@ def rank_by_simulation(run: Path, life: LifeSettings, annotators: Sequence[Simul
         return store.add_judgments(judgments)
 
 
+def read_rankings(run: Path) -> list[RankedAnswers]:
+    """All rankings to learn from, annotators weighted by how reliable they are; DataError if there are none.
+
+    Once people have ranked enough, the simulated annotators that stood in for them are no longer heard.
+    """
+    with open_preferences(run) as store:
+        ranked = store.ranked_answers(has_gold=False, has_simulated=not people_rank_enough(store))
+    if not ranked:
+        raise DataError(f"`{run}` has no rankings yet", hint="`prosa rank` takes them")
+    return with_weights(ranked, annotator_weights(ranked))
+
+
 def train_reward(
     run: Path, life: LifeSettings, *, trunk: str = "", allow_drift: Sequence[str] = (), is_shown: bool = True
 ) -> FitResult:
     """A reward model in `run/reward` from all judgments of the store, annotators weighted by how reliable they are."""
     folder = Path(trunk) if trunk else run / "sft" / "model"
+    ranked = read_rankings(run)
     with open_preferences(run) as store:
-        # Once people have ranked enough, the simulated annotators that stood in for them are no longer heard.
-        has_simulated = not people_rank_enough(store)
-        ranked, items = store.ranked_answers(has_gold=False, has_simulated=has_simulated), store.items()
-    if not ranked:
-        raise DataError(f"`{run}` has no rankings yet", hint="`prosa rank` takes them")
+        items = store.items()
     references = [
         (item.messages, answer.text) for item in items[:_REFERENCE_PROMPTS] for answer in item.answers if answer.model
     ]
@@ -157,7 +167,7 @@ def train_reward(
             run / "reward",
             life.reward,
             folder,
-            with_weights(ranked, annotator_weights(ranked)),
+            ranked,
             references=references,
             world=processes,
             allow_drift=allow_drift,

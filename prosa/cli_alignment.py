@@ -223,6 +223,10 @@ def rl(
 
     language = choose_language(lang)
     is_direct = algorithm in ("dpo", "ipo")
+    if algorithm == "best_of_n" and (steps or minutes or beta >= 0):
+        raise ConfigError("best_of_n takes no steps, minutes or beta", hint="it reads the best answers once")
+    if is_direct and minutes:
+        raise ConfigError(f"{algorithm} takes no minutes", hint="give steps, or set direct.epochs")
     given: dict[str, Any] = {"steps": steps or None, "minutes": minutes or None}
     if is_direct:
         given = {"method": algorithm, "beta": beta if beta >= 0 else None, "steps": steps or None}
@@ -234,9 +238,13 @@ def rl(
     if show:
         show_tokens(folder, language)
         return
-    learn = learn_directly if is_direct else imitate_best if algorithm == "best_of_n" else reinforce
-    more = {"language": language} if learn is reinforce else {}
-    result = learn(folder, life, start=start, allow_drift=allow_drift or [], is_shown=not as_json, **more)
+    allowed, is_shown = allow_drift or [], not as_json
+    if is_direct:
+        result = learn_directly(folder, life, start=start, allow_drift=allowed, is_shown=is_shown)
+    elif algorithm == "best_of_n":
+        result = imitate_best(folder, life, start=start, allow_drift=allowed, is_shown=is_shown)
+    else:
+        result = reinforce(folder, life, start=start, language=language, allow_drift=allowed, is_shown=is_shown)
     if not result.is_finished:
         say(f"{result.stopped_by}: saved at step {result.position.step}; the same command goes on from there")
     elif result.stopped_by:

@@ -10,15 +10,15 @@ from pathlib import Path
 import orjson
 
 from prosa import rl, sft
-from prosa.alignment import open_preferences
+from prosa.alignment import read_rankings
 from prosa.corpus import ReadReport
 from prosa.device import Device
-from prosa.errors import ConfigError, DataError
+from prosa.errors import ConfigError
 from prosa.generate import load
 from prosa.life_settings import LifeSettings, town_of, world_of
-from prosa.preferences import Prompt, SampleSettings, annotator_weights, read_prompts, with_weights
-from prosa.reward import RewardFunction
-from prosa.rundir import hash_file, record_stage, write_durably
+from prosa.preferences import Prompt, SampleSettings, read_prompts
+from prosa.reward import RewardFunction, hash_trunk
+from prosa.rundir import hash_file, hash_json, record_stage, write_durably
 from prosa.tables import print_choices, print_warning
 from prosa.tokenizer import Tokenizer
 from prosa.training import FitResult, join_world, wait_for_main
@@ -64,16 +64,13 @@ def learn_directly(
     run: Path, life: LifeSettings, *, start: str = "", allow_drift: Sequence[str] = (), is_shown: bool = True
 ) -> FitResult:
     """DPO or IPO: `run/sft` trained on the judgments of the store, without a reward model, in `run/policy`."""
-    with open_preferences(run) as store:
-        ranked = store.ranked_answers(has_gold=False)
-    if not ranked:
-        raise DataError(f"`{run}` has no rankings yet", hint="`prosa rank` takes them")
+    ranked = read_rankings(run)
     with join_world(life.direct.device) as processes:
         result = rl.train_directly(
             run / "policy",
             life.direct,
             Path(start) if start else run / "sft" / "model",
-            with_weights(ranked, annotator_weights(ranked)),
+            ranked,
             world=processes,
             allow_drift=allow_drift,
             is_shown=is_shown and processes.is_main,
@@ -112,6 +109,7 @@ def imitate_best(
             job = sft.read_job(run / "policy")
             assert job is not None
             _record(run, settings.model_dump(mode="json"), {**job.inputs, **reward.inputs})
+        wait_for_main(processes)
     return result
 
 
@@ -137,10 +135,9 @@ def open_reward(run: Path, life: LifeSettings, tokenizer: Tokenizer) -> rl.Rewar
     if wanted == "model" and not folder.is_dir():
         raise ConfigError(f"`{run}` has no reward model yet", hint="`prosa reward` trains one, or set rl.reward=world")
     if folder.is_dir():
-        weights = {path.name: hash_file(path) for path in sorted(folder.glob("*.safetensors"))}
-        return rl.open_reward_model(folder, tokenizer, gold, {"reward": orjson.dumps(weights).decode()})
+        return rl.open_reward_model(folder, tokenizer, gold, {"reward": hash_trunk(folder)})
     made_from = hash_file(Path(wanted.rpartition(":")[0])) if ".py:" in wanted else town_of(life)
-    return rl.Reward(_open_worth(run, life, wanted, tokenizer), gold, {"reward": f"{wanted} {made_from}"})
+    return rl.Reward(_open_worth(run, life, wanted, tokenizer), gold, {"reward": hash_json([wanted, made_from])})
 
 
 def _open_worth(run: Path, life: LifeSettings, wanted: str, tokenizer: Tokenizer) -> rl.Worth:

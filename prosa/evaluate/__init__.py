@@ -10,6 +10,7 @@ from prosa.evaluate.assistant import (
     Drawing,
     Fluency,
     answer_with,
+    distinct_2,
     evaluate_assistant,
 )
 from prosa.evaluate.assistant_tables import assistant_table
@@ -91,6 +92,7 @@ __all__ = [
     "compare_bits",
     "compare_cloze",
     "comparison_table",
+    "distinct_2",
     "encode_documents",
     "encoded_split",
     "evaluate",

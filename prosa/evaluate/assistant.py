@@ -246,8 +246,7 @@ def _mean(values: Sequence[float], seed: int) -> Mean:
 
 
 def _fluency(texts: Sequence[str], base: LanguageModel | None, seed: int) -> Fluency:
-    said = [text.lower().split() for text in texts]
-    pairs = [pair for words in said for pair in pairwise(words)]
+    n_words = [len(text.split()) for text in texts]
     bits, interval = None, None
     written = [text for text in texts if text]
     if base is not None and written:
@@ -257,9 +256,15 @@ def _fluency(texts: Sequence[str], base: LanguageModel | None, seed: int) -> Flu
     return Fluency(
         bits_per_byte=bits,
         interval=interval,
-        distinct_2=len(set(pairs)) / len(pairs) if pairs else 0.0,
-        words_per_answer=sum(map(len, said)) / len(said) if said else 0.0,
+        distinct_2=distinct_2(texts),
+        words_per_answer=sum(n_words) / len(n_words) if n_words else 0.0,
     )
+
+
+def distinct_2(texts: Sequence[str]) -> float:
+    """Different pairs of neighbouring words over all of them (Li et al. 2016, arXiv:1510.03055)."""
+    pairs = [pair for text in texts for pair in pairwise(text.lower().split())]
+    return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def _nats(base: LanguageModel, texts: Sequence[str]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:

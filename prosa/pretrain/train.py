@@ -11,7 +11,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from prosa.config import Settings, read_settings
+from prosa.config import Settings
 from prosa.corpus import KINDS
 from prosa.device import Device, choose_device
 from prosa.evaluate import EncodedDocuments, bits_per_byte, encoded_split
@@ -31,6 +31,7 @@ from prosa.training import (
     fit,
     job_fingerprint,
     keep_job,
+    load_job,
     measure_step,
     needs_step_time,
     open_stage,
@@ -122,8 +123,7 @@ def main(
 
 def read_job(folder: Path) -> Job | None:
     """The resolved job of a stage folder, or None when nothing was started there."""
-    path = folder / "settings.toml"
-    return read_settings(Job, path) if path.exists() else None
+    return load_job(Job, folder)
 
 
 def make_batches(shards: TokenShards, job: Job) -> Batches:

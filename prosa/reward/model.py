@@ -86,7 +86,7 @@ def read_features(
     """
     device = model.score.weight.device
     features = torch.empty(len(sequences), model.settings.d_model)
-    for rows in _group_by_length([len(sequence) for sequence in sequences], batch_tokens):
+    for rows in group_by_length([len(sequence) for sequence in sequences], batch_tokens):
         ids, last = pad_rows([sequences[row] for row in rows], pad_id)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             features[rows] = model.features(ids.to(device), last.to(device)).float().cpu()
@@ -102,7 +102,7 @@ def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "N
     return ids, last
 
 
-def _group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+def group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Row numbers from the shortest to the longest, in groups of at most `batch_tokens` after padding."""
     group: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):

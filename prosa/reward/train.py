@@ -14,7 +14,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from prosa.config import Settings, read_settings
+from prosa.config import Settings
 from prosa.device import Device, choose_device
 from prosa.errors import ConfigError, DataError, TokenizerError
 from prosa.model import ModelSettings, count_parameters, flops_per_token, load_model, load_settings
@@ -44,6 +44,7 @@ from prosa.training import (
     fit,
     job_fingerprint,
     keep_job,
+    load_job,
     open_stage,
 )
 
@@ -186,8 +187,7 @@ def main(
 
 def read_job(folder: Path) -> Job | None:
     """The resolved job of a stage folder, or None when nothing was started there."""
-    path = folder / "settings.toml"
-    return read_settings(Job, path) if path.exists() else None
+    return load_job(Job, folder)
 
 
 def make_model(trunk: Path, job: Job) -> RewardModel:

@@ -19,7 +19,6 @@ from prosa.rl.experience import (
     RolloutBatches,
     ScoredAnswer,
     describe,
-    distinct_2,
     make_experience,
     token_records,
 )
@@ -27,9 +26,18 @@ from prosa.rl.policy import ActorCritic, Critic, read_tokens, start_critic
 from prosa.rl.rollouts import Answer, EncodedPrompt, PromptCounts, encode_prompts, write_answers
 from prosa.rl.settings import RlSettings
 from prosa.rl.show import colour_answer, render_record, token_table
-from prosa.rl.train import Job, Reward, clip_gain, loss, main, open_reward_model, read_job
+from prosa.rl.train import Job, clip_gain, loss, main, read_job
 from prosa.rl.watch import Peak, find_peak, reason_to_stop
-from prosa.rl.worth import Worth, ask_worth, load_function, worth_by_function, worth_by_model, worth_by_town
+from prosa.rl.worth import (
+    Reward,
+    Worth,
+    ask_worth,
+    load_function,
+    open_reward_model,
+    worth_by_function,
+    worth_by_model,
+    worth_by_town,
+)
 
 __all__ = [
     "ActorCritic",
@@ -57,7 +65,6 @@ __all__ = [
     "compare_in_groups",
     "describe",
     "direct_loss",
-    "distinct_2",
     "encode_prompts",
     "estimate_advantages",
     "estimate_kl",

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from prosa.config import Settings, read_settings
+from prosa.config import Settings
 from prosa.device import Device, choose_device
 from prosa.errors import DataError
 from prosa.generate import load
@@ -44,6 +44,7 @@ from prosa.training import (
     fit,
     job_fingerprint,
     keep_job,
+    load_job,
     open_stage,
 )
 
@@ -244,8 +245,7 @@ def _read(settings: DirectSettings, start: Path, ranked: Sequence[RankedAnswers]
 
 def read_job(folder: Path) -> Job | None:
     """The resolved job of a stage folder, or None when nothing was started there."""
-    path = folder / "settings.toml"
-    return read_settings(Job, path) if path.exists() else None
+    return load_job(Job, folder)
 
 
 def _plan_job(settings: DirectSettings, data: _Data, device: Device) -> Job:

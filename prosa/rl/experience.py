@@ -7,16 +7,16 @@ pure function of (policy, critic, price of KL, seed, step) and nothing of it nee
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from prosa.evaluate import distinct_2
 from prosa.model import Transformer
 from prosa.rl.advantages import compare_in_groups, estimate_advantages, estimate_kl, reward_tokens, whiten
-from prosa.rl.policy import ActorCritic, pad_rows, read_rows, read_values
+from prosa.rl.policy import ActorCritic, pad_answers, read_answers, read_values
 from prosa.rl.rollouts import Answer, EncodedPrompt, write_answers
 from prosa.rl.settings import RlSettings
 from prosa.rl.worth import Worth, ask_worth
@@ -156,15 +156,11 @@ class RolloutBatches:
 
     def _score(self, answers: list[Answer]) -> list[ScoredAnswer]:
         s = self.settings
-        rows = [[*answer.prompt.ids, *answer.ids] for answer in answers]
-        n_prompt = [len(answer.prompt.ids) for answer in answers]
-        references = read_rows(
-            self.reference, rows, n_prompt, temperature=s.temperature, vocab_size=self.tokenizer.vocab_size
+        references = read_answers(
+            self.reference, answers, temperature=s.temperature, vocab_size=self.tokenizer.vocab_size
         )
         critic = self.model.critic
-        values = [[0.0] * len(answer.ids) for answer in answers]
-        if critic is not None:
-            values = read_values(critic, rows, n_prompt)
+        values = [[0.0] * len(answer.ids) for answer in answers] if critic is None else read_values(critic, answers)
         scores = ask_worth(self.worth, answers)
         golds = ask_worth(self.gold, answers) if self.gold else [None] * len(answers)
         return [ScoredAnswer(*one) for one in zip(answers, scores, golds, references, values, strict=True)]
@@ -176,9 +172,7 @@ def updates_per_step(settings: RlSettings) -> int:
 
 def make_experience(number: int, scored: Sequence[ScoredAnswer], s: RlSettings, kl_coefficient: float) -> Experience:
     """Advantages of every token; answers to one prompt stand together."""
-    rows = [[*one.answer.prompt.ids, *one.answer.ids] for one in scored]
-    n_prompt = [len(one.answer.prompt.ids) for one in scored]
-    ids, targets = pad_rows(rows, n_prompt)
+    ids, targets = pad_answers([one.answer for one in scored])
     mask = (targets != -100).float()
     logprobs = _fill(targets, [one.answer.logprobs for one in scored])
     references = _fill(targets, [one.reference_logprobs for one in scored])
@@ -246,12 +240,6 @@ def describe(experience: Experience, s: RlSettings) -> dict[str, float]:
         groups = torch.tensor(experience.scores).view(-1, s.answers_per_prompt)
         numbers["equal_groups"] = float((groups.amax(1) == groups.amin(1)).float().mean())
     return numbers
-
-
-def distinct_2(texts: Sequence[str]) -> float:
-    """Different pairs of neighbouring words over all of them (Li et al. 2016, arXiv:1510.03055)."""
-    pairs = [pair for text in texts for pair in pairwise(text.lower().split())]
-    return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def token_records(experience: Experience, tokenizer: Tokenizer, rows: Sequence[int]) -> list[dict[str, Any]]:

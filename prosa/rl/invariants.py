@@ -9,7 +9,7 @@ import torch
 
 from prosa.errors import ModelFileRefused, TokenizerError, TrainingDiverged
 from prosa.model import Transformer
-from prosa.rl.policy import pad_rows, read_rows, read_tokens
+from prosa.rl.policy import pad_answers, read_answers, read_tokens
 from prosa.rl.rollouts import Answer
 from prosa.rl.worth import Worth, ask_worth
 from prosa.tokenizer import Tokenizer, render_conversation
@@ -40,8 +40,7 @@ def check_answers(answers: Sequence[Answer], tokenizer: Tokenizer) -> None:
 
 def check_end(policy: Transformer, tokenizer: Tokenizer, answers: Sequence[Answer]) -> float:
     """The mean probability of the end token where answers were written; ModelFileRefused if it is out of reach."""
-    rows = [[*answer.prompt.ids, *answer.ids] for answer in answers]
-    ids, targets = pad_rows(rows, [len(answer.prompt.ids) for answer in answers])
+    ids, targets = pad_answers(answers)
     ends = torch.where(targets == -100, targets, tokenizer.im_end_id)
     device = policy.unembedding.device
     with torch.no_grad():
@@ -102,9 +101,7 @@ def check_reload(worth: Worth, reloaded: Worth, answers: Sequence[Answer]) -> No
 def _differences(
     model: Transformer, tokenizer: Tokenizer, answers: Sequence[Answer], temperature: float
 ) -> list[float]:
-    rows = [[*answer.prompt.ids, *answer.ids] for answer in answers]
-    n_prompt = [len(answer.prompt.ids) for answer in answers]
-    found = read_rows(model, rows, n_prompt, temperature=temperature, vocab_size=tokenizer.vocab_size)
+    found = read_answers(model, answers, temperature=temperature, vocab_size=tokenizer.vocab_size)
     return [
         drawn - now
         for answer, row in zip(answers, found, strict=True)

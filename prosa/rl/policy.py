@@ -1,17 +1,20 @@
 """The policy and its critic: what is likely to be written next, and what the answer will be worth in the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from prosa.errors import ModelFileRefused
 from prosa.model import ModelSettings, Transformer
+from prosa.reward import group_by_length
+from prosa.rl.rollouts import Answer
 
 # Positions computed at once where nothing is trained.
 _BATCH_TOKENS = 16_384
+# One for each token of each answer.
+Numbers = list[list[float]]
 
 
 class Critic(nn.Module):
@@ -72,66 +75,44 @@ def read_tokens(
     return chosen - normaliser, entropy
 
 
+def read_answers(policy: Transformer, answers: Sequence[Answer], *, temperature: float, vocab_size: int) -> Numbers:
+    """Log-probability of every token of each answer, in nats."""
+
+    def read(ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> Float[Tensor, " N"]:
+        return read_tokens(policy, ids, targets, temperature=temperature, vocab_size=vocab_size)[0]
+
+    return _read_each(read, answers, policy.unembedding.device)
+
+
+def read_values(critic: Critic, answers: Sequence[Answer]) -> Numbers:
+    """The critic's value before every token of each answer."""
+    return _read_each(lambda ids, targets: critic(ids)[targets != -100], answers, critic.value.weight.device)
+
+
 @torch.no_grad()
-def read_rows(
-    policy: Transformer, rows: Sequence[Sequence[int]], n_prompt: Sequence[int], *, temperature: float, vocab_size: int
-) -> list[list[float]]:
-    """Log-probability of every token after each row's prompt, rows of like length together."""
-    found: list[list[float]] = [[] for _ in rows]
-    for group in group_by_length([len(row) for row in rows]):
-        ids, targets = pad_rows([rows[i] for i in group], [n_prompt[i] for i in group])
-        device = policy.unembedding.device
-        logprobs, _ = read_tokens(
-            policy, ids.to(device), targets.to(device), temperature=temperature, vocab_size=vocab_size
-        )
-        ends = [len(rows[i]) - n_prompt[i] for i in group]
-        for i, part in zip(group, torch.split(logprobs.cpu(), ends), strict=True):
+def _read_each(
+    read: Callable[[Tensor, Tensor], Float[Tensor, " N"]], answers: Sequence[Answer], device: torch.device
+) -> Numbers:
+    """What `read` gives for the answers' tokens, row by row; answers of like length are read together."""
+    found: Numbers = [[] for _ in answers]
+    for group in group_by_length([answer.length for answer in answers], _BATCH_TOKENS):
+        ids, targets = pad_answers([answers[i] for i in group])
+        numbers = read(ids.to(device), targets.to(device)).cpu()
+        for i, part in zip(group, torch.split(numbers, [len(answers[i].ids) for i in group]), strict=True):
             found[i] = part.tolist()
     return found
 
 
-@torch.no_grad()
-def read_values(critic: Critic, rows: Sequence[Sequence[int]], n_prompt: Sequence[int]) -> list[list[float]]:
-    """The critic's value before every token after each row's prompt."""
-    found: list[list[float]] = [[] for _ in rows]
-    for group in group_by_length([len(row) for row in rows]):
-        ids, targets = pad_rows([rows[i] for i in group], [n_prompt[i] for i in group])
-        values = critic(ids.to(critic.value.weight.device)).cpu()[targets != -100]
-        ends = [len(rows[i]) - n_prompt[i] for i in group]
-        for i, part in zip(group, torch.split(values, ends), strict=True):
-            found[i] = part.tolist()
-    return found
-
-
-def pad_rows(
-    rows: Sequence[Sequence[int]], n_prompt: Sequence[int], pad_id: int = 0
-) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
-    """Ids without each row's last one, and the ids that follow where they are an answer's, -100 elsewhere.
+def pad_answers(answers: Sequence[Answer]) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
+    """Ids of prompts and answers without each last one, and the ids that follow where they are an answer's, else -100.
 
     Rows begin at position 0 and are padded on the right, as when they were written: a token has one position.
     """
-    T = max(map(len, rows)) - 1
-    ids = torch.full((len(rows), T), pad_id)
-    targets = torch.full((len(rows), T), -100)
-    for number, (row, n) in enumerate(zip(rows, n_prompt, strict=True)):
+    T = max(answer.length for answer in answers) - 1
+    ids = torch.zeros(len(answers), T, dtype=torch.long)
+    targets = torch.full((len(answers), T), -100)
+    for number, answer in enumerate(answers):
+        row, n = (*answer.prompt.ids, *answer.ids), len(answer.prompt.ids)
         ids[number, : len(row) - 1] = torch.tensor(row[:-1])
         targets[number, n - 1 : len(row) - 1] = torch.tensor(row[n:])
     return ids, targets
-
-
-def group_by_length(lengths: Sequence[int], batch_tokens: int = _BATCH_TOKENS) -> Iterator[list[int]]:
-    """Row numbers from the shortest to the longest, in groups of at most `batch_tokens` after padding."""
-    group: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and (len(group) + 1) * lengths[row] > batch_tokens:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
-
-
-def check_critic(critic: Critic, policy: Transformer) -> None:
-    """ModelFileRefused for a critic that cannot read what the policy writes."""
-    if critic.trunk.settings.vocab_size < policy.settings.vocab_size:
-        raise ModelFileRefused("the critic knows fewer tokens than the policy", hint="they belong to different runs")

@@ -37,6 +37,11 @@ class Answer:
     logprobs: tuple[float, ...]
     is_ended: bool
 
+    @property
+    def length(self) -> int:
+        """Tokens of prompt and answer."""
+        return len(self.prompt.ids) + len(self.ids)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptCounts:

@@ -7,7 +7,6 @@ out. PPO, GRPO and RLOO differ in `experience.py`, where advantages come from; w
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prosa.config import Settings, read_settings
+from prosa.config import Settings
 from prosa.device import Device, choose_device
 from prosa.errors import ConfigError
 from prosa.generate import LanguageModel, load
 from prosa.model import ModelSettings, Transformer, count_parameters, flops_per_token, save_model
 from prosa.preferences import Prompt
-from prosa.reward import RewardFunction
 from prosa.rl.advantages import estimate_kl
 from prosa.rl.experience import RlBatch, RolloutBatches, describe, token_records, updates_per_step
 from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload, check_tokenizer
@@ -29,7 +27,7 @@ from prosa.rl.policy import ActorCritic, read_tokens, start_critic
 from prosa.rl.rollouts import EncodedPrompt, PromptCounts, encode_prompts, write_answers
 from prosa.rl.settings import RlSettings
 from prosa.rl.watch import WINDOW, find_peak, reason_to_stop, summarize
-from prosa.rl.worth import Worth, worth_by_model
+from prosa.rl.worth import Reward
 from prosa.rundir import hash_json, write_json_durably
 from prosa.sft import hash_weights
 from prosa.tokenizer import Tokenizer
@@ -43,6 +41,7 @@ from prosa.training import (
     fit,
     job_fingerprint,
     keep_job,
+    load_job,
     measure_step,
     open_stage,
 )
@@ -67,20 +66,6 @@ class Job(Settings):
     dtype: str
     threads: int
     choices: tuple[Choice, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reward:
-    """What training follows, what it is watched by, and what both are made from.
-
-    reload: the reward loaded anew from where it is kept; trunk: a reward model for the critic to start from.
-    """
-
-    worth: Worth
-    gold: Worth | None
-    inputs: dict[str, str]
-    trunk: RewardFunction | None = None
-    reload: Callable[[], Worth] | None = None
 
 
 def loss(
@@ -185,8 +170,7 @@ def main(
 
 def read_job(folder: Path) -> Job | None:
     """The resolved job of a stage folder, or None when nothing was started there."""
-    path = folder / "settings.toml"
-    return read_settings(Job, path) if path.exists() else None
+    return load_job(Job, folder)
 
 
 def _start_stage(
@@ -336,7 +320,9 @@ def _train(
         world=world,
         evaluate=watch.note,
         sample=lambda: (
-            [] if stage.experience is None else token_records(stage.experience, stage.tokenizer, range(_RECORDS))
+            []
+            if stage.experience is None
+            else token_records(stage.experience, stage.tokenizer, range(min(_RECORDS, stage.n_answers)))
         ),
         flops_per_token=flops_per_token(job.model, s.max_new_tokens),
         trackers=s.trackers,
@@ -386,15 +372,3 @@ def _finish(folder: Path, stage: RolloutBatches, result: FitResult) -> None:
     save_model(folder / "model", policy, stage.tokenizer)
     summary = summarize(stage.state["history"]) | {"stopped_by": result.stopped_by, "seconds": stage.seconds}
     write_json_durably(folder / "course.json", summary)
-
-
-def open_reward_model(folder: Path, tokenizer: Tokenizer, gold: Worth | None, inputs: dict[str, str]) -> Reward:
-    """The reward model of a folder as the reward; TokenizerError if it was trained with another tokenizer."""
-    reward = RewardFunction.load(folder, tokenizer=tokenizer)
-    return Reward(
-        worth=worth_by_model(reward, tokenizer),
-        gold=gold,
-        inputs=inputs,
-        trunk=reward,
-        reload=lambda: worth_by_model(RewardFunction.load(folder, tokenizer=tokenizer), tokenizer),
-    )

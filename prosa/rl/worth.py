@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,20 @@ from prosa.tokenizer import Tokenizer
 Worth = Callable[[Sequence[Answer]], Sequence[float]]
 # Conversations and answers -> a number for each answer.
 UserReward = Callable[[Sequence[Sequence[Mapping[str, str]]], Sequence[str]], Sequence[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """What training follows, what it is watched by, and what both are made from.
+
+    reload: the reward loaded anew from where it is kept; trunk: a reward model for the critic to start from.
+    """
+
+    worth: Worth
+    gold: Worth | None
+    inputs: dict[str, str]
+    trunk: RewardFunction | None = None
+    reload: Callable[[], Worth] | None = None
 
 
 def worth_by_model(reward: RewardFunction, tokenizer: Tokenizer) -> Worth:
@@ -91,3 +106,15 @@ def ask_worth(worth: Worth, answers: Sequence[Answer]) -> list[float]:
             hint="make the reward a finite number for every text, the empty one too",
         )
     return values
+
+
+def open_reward_model(folder: Path, tokenizer: Tokenizer, gold: Worth | None, inputs: dict[str, str]) -> Reward:
+    """The reward model of a folder as the reward; TokenizerError if it was trained with another tokenizer."""
+    reward = RewardFunction.load(folder, tokenizer=tokenizer)
+    return Reward(
+        worth=worth_by_model(reward, tokenizer),
+        gold=gold,
+        inputs=inputs,
+        trunk=reward,
+        reload=lambda: worth_by_model(RewardFunction.load(folder, tokenizer=tokenizer), tokenizer),
+    )

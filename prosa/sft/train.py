@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from prosa.config import Settings, read_settings
+from prosa.config import Settings
 from prosa.device import Device, choose_device
 from prosa.generate import LanguageModel, Sampling, load
 from prosa.model import ModelSettings, Transformer, flops_per_token, save_model
@@ -46,6 +46,7 @@ from prosa.training import (
     fit,
     job_fingerprint,
     keep_job,
+    load_job,
     measure_step,
     open_stage,
     share,
@@ -137,8 +138,7 @@ def main(
 
 def read_job(folder: Path) -> Job | None:
     """The resolved job of a stage folder, or None when nothing was started there."""
-    path = folder / "settings.toml"
-    return read_settings(Job, path) if path.exists() else None
+    return load_job(Job, folder)
 
 
 def make_model(trained: Transformer, settings: SftSettings) -> Transformer:

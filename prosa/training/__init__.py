@@ -2,7 +2,7 @@
 
 from prosa.training.batches import Batch, Batches
 from prosa.training.distributed import World, gather, join_world, share, wait_for_main
-from prosa.training.job import check_request, job_fingerprint, keep_job, open_stage
+from prosa.training.job import check_request, job_fingerprint, keep_job, load_job, open_stage
 from prosa.training.loop import FitResult, FitSettings, Position, fit, measure_step
 from prosa.training.optimizers import MuonAdamW, OptimizerSettings, orthogonalize
 from prosa.training.planner import (
@@ -40,6 +40,7 @@ __all__ = [
     "join_world",
     "keep_job",
     "learning_rate_factor",
+    "load_job",
     "measure_step",
     "needs_step_time",
     "open_stage",

@@ -12,7 +12,7 @@ import torch
 
 import prosa
 from prosa.checkpoint import check_fingerprint
-from prosa.config import Settings, dump_settings
+from prosa.config import Settings, dump_settings, read_settings
 from prosa.rundir import lock_run, remove_stale, write_durably
 from prosa.training.distributed import World, share
 
@@ -37,6 +37,12 @@ def keep_job(folder: Path, job: J, world: World) -> J:
     if world.is_main:
         write_durably(folder / "settings.toml", dump_settings(job).encode())
     return job
+
+
+def load_job(kind: type[J], folder: Path) -> J | None:
+    """The resolved job of a stage folder, or None when nothing was started there."""
+    path = folder / "settings.toml"
+    return read_settings(kind, path) if path.exists() else None
 
 
 def check_request(
