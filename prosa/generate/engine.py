@@ -7,7 +7,7 @@ rows whose context is full forget its older half.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,6 +25,8 @@ from prosa.tokenizer import StreamingDecoder, Tokenizer
 
 # Rows computed together; more need more memory without being faster on a CPU.
 MAX_ROWS = 64
+# Shares of the rows: taken out of the cache when an eighth is done, refilled when a quarter is free.
+_COMPACT, _REFILL = 8, 4
 
 FinishReason = Literal["stop", "length", "context"]
 
@@ -112,40 +114,106 @@ def make_rows(
 
 
 def write(
-    model: Transformer, tokenizer: Tokenizer, rows: Sequence[Row], *, keeps_scores: bool = False
+    model: Transformer,
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    *,
+    keeps_scores: bool = False,
+    max_rows: int = MAX_ROWS,
 ) -> Iterator[list[Drawn]]:
-    """Writes all rows to their ends, yielding what each unfinished one drew at every step."""
+    """Writes all rows to their ends, yielding what each unfinished one drew at every step.
+
+    At most `max_rows` are computed together; the others wait in order and take the places of those that are done.
+    """
+    if not rows:
+        return
     was_training = model.training
     model.eval()
     try:
-        yield from _write(model, tokenizer, list(rows), keeps_scores)
+        yield from _write(model, tokenizer, list(rows), keeps_scores, max_rows)
     finally:
         model.train(was_training)
 
 
-def _write(model: Transformer, tokenizer: Tokenizer, rows: list[Row], keeps_scores: bool) -> Iterator[list[Drawn]]:
-    context_length, vocab_size = model.settings.context_length, tokenizer.vocab_size
+def _write(
+    model: Transformer, tokenizer: Tokenizer, rows: list[Row], keeps_scores: bool, max_rows: int
+) -> Iterator[list[Drawn]]:
     stop_ids = {tokenizer.end_of_text_id, tokenizer.im_end_id}
-    sampler = Sampler([row.sampling for row in rows], [row.ids for row in rows], vocab_size)
-    logits, kv_cache = _prefill_rows(model, rows)
-    while True:
-        logits = logits[:, :vocab_size].float().cpu()
-        scores = sampler.scores(logits) if keeps_scores else None
+    batch = _Batch(model, rows[:max_rows], tokenizer.vocab_size)
+    waiting = rows[max_rows:]
+    while batch.rows:
+        yield batch.draw(stop_ids, keeps_scores)
+        batch.drop_finished()
+        batch.decode()
+        room = max_rows - len(batch.rows)
+        # A few at a time would copy the cache too often.
+        if waiting and room * _REFILL >= max_rows:
+            batch.join(waiting[:room])
+            waiting = waiting[room:]
+
+
+class _Batch:
+    """Rows computed together: `places` says which row of the cache is whose. What is done stays in the cache a while,
+    as taking it out copies all the others."""
+
+    def __init__(self, model: Transformer, rows: list[Row], vocab_size: int) -> None:
+        self.model, self.vocab_size = model, vocab_size
+        self.rows: list[Row] = []
+        self.join(rows)
+
+    def draw(self, stop_ids: Container[int], keeps_scores: bool) -> list[Drawn]:
+        """A token for each row, from the logits at hand."""
+        context_length = self.model.settings.context_length
+        logits = self.logits[:, : self.vocab_size].float().cpu()
+        scores = self.sampler.scores(logits) if keeps_scores else None
         drawn = []
-        for position, (row, id) in enumerate(zip(rows, _choose(sampler, logits, rows), strict=True)):
-            is_full = kv_cache.lengths[position] == context_length
+        for number, (row, id) in enumerate(zip(self.rows, _choose(self.sampler, logits, self.rows), strict=True)):
+            is_full = self.kv_cache.lengths[self.places[number]] == context_length
             piece = row.accept(id, is_stop_token=id in stop_ids, is_full=is_full)
-            drawn.append(Drawn(row, id, piece, logits[position], None if scores is None else scores[position]))
-        yield drawn
-        going = [position for position, row in enumerate(rows) if row.finish_reason is None]
-        if not going:
+            drawn.append(Drawn(row, id, piece, logits[number], None if scores is None else scores[number]))
+        return drawn
+
+    def drop_finished(self) -> None:
+        """Only unfinished rows remain."""
+        going = [number for number, row in enumerate(self.rows) if row.finish_reason is None]
+        if len(going) == len(self.rows):
             return
-        if len(going) < len(rows):
-            rows = [rows[position] for position in going]
-            kv_cache = kv_cache.select(going)
-            sampler.select(going)
-        _slide(model, rows, kv_cache)
-        logits = decode_one_token(model, [row.ids[-1] for row in rows], kv_cache)
+        self.rows = [self.rows[number] for number in going]
+        self.places = [self.places[number] for number in going]
+        if self.rows:
+            self.sampler.select(going)
+        n_dead = len(self.kv_cache.lengths) - len(self.rows)
+        if self.rows and n_dead * _COMPACT >= len(self.kv_cache.lengths):
+            self.kv_cache = self.kv_cache.select(self.places)
+            self.places = list(range(len(self.rows)))
+
+    def decode(self) -> None:
+        """Reads each row's newest token."""
+        if not self.rows:
+            return
+        _slide(self.model, self.rows, self.places, self.kv_cache)
+        is_dead = set(range(len(self.kv_cache.lengths))) - set(self.places)
+        ids = [0] * len(self.kv_cache.lengths)
+        for row, place in zip(self.rows, self.places, strict=True):
+            ids[place] = row.ids[-1]
+        # What is done still grows with the others and begins again where it would overflow.
+        full = {place for place in is_dead if self.kv_cache.lengths[place] == self.kv_cache.capacity}
+        self.kv_cache.lengths = [0 if place in full else n for place, n in enumerate(self.kv_cache.lengths)]
+        logits = decode_one_token(self.model, ids, self.kv_cache)
+        self.logits = logits[self.places] if is_dead else logits
+
+    def join(self, rows: list[Row]) -> None:
+        """New rows, their prompts read, beside those at work."""
+        logits, kv_cache = _prefill_rows(self.model, rows)
+        if self.rows:
+            logits = torch.cat([self.logits, logits])
+            kv_cache = self.kv_cache.select(self.places).join(kv_cache)
+        self.rows = [*self.rows, *rows]
+        self.places = list(range(len(self.rows)))
+        self.logits, self.kv_cache = logits, kv_cache
+        written = [row.ids[row.n_prompt :] for row in self.rows]
+        seen = [row.ids for row in self.rows]
+        self.sampler = Sampler([row.sampling for row in self.rows], seen, self.vocab_size, written)
 
 
 @torch.inference_mode()
@@ -202,10 +270,10 @@ def _prefill_rows(model: Transformer, rows: Sequence[Row]) -> tuple[Float[Tensor
 
 
 @torch.inference_mode()
-def _slide(model: Transformer, rows: Sequence[Row], kv_cache: KVCache) -> None:
+def _slide(model: Transformer, rows: Sequence[Row], places: Sequence[int], kv_cache: KVCache) -> None:
     """In rows without room for their newest token, reads the newer half of the context again from position 0."""
     context_length = model.settings.context_length
-    full = [position for position, length in enumerate(kv_cache.lengths) if length == context_length]
+    full = [number for number, place in enumerate(places) if kv_cache.lengths[place] == context_length]
     if full:
-        windows = [rows[position].ids[-1 - context_length // 2 : -1] for position in full]
-        kv_cache.replace_rows(full, prefill(model, windows, context_length)[1])
+        windows = [rows[number].ids[-1 - context_length // 2 : -1] for number in full]
+        kv_cache.replace_rows([places[number] for number in full], prefill(model, windows, context_length)[1])

@@ -14,7 +14,7 @@ from prosa.checkpoint import load_checkpoint
 from prosa.config import resolve_settings
 from prosa.errors import ConfigError, DataError, ModelFileRefused
 from prosa.generate.chat import fit_chat
-from prosa.generate.engine import MAX_ROWS, FinishReason, Row, make_rows, write
+from prosa.generate.engine import FinishReason, Row, make_rows, write
 from prosa.generate.explain import Candidate, ExplainedStep, explain_step, list_candidates
 from prosa.generate.sampling import Sampler, Sampling
 from prosa.model import ModelSettings, Transformer, load_model
@@ -122,9 +122,8 @@ class LanguageModel:
         rows = make_rows(self.tokenizer, prompts, settings, self.model.settings.context_length)
         # Rows of similar length together waste the least; no row's text depends on its company.
         by_length = sorted(rows, key=lambda row: row.n_prompt)
-        for first in range(0, len(rows), MAX_ROWS):
-            for _ in write(self.model, self.tokenizer, by_length[first : first + MAX_ROWS]):
-                pass
+        for _ in write(self.model, self.tokenizer, by_length):
+            pass
         completions: list[list[Completion]] = [[] for _ in prompts]
         for row in rows:
             completions[row.prompt_index].append(_complete(row))

@@ -56,7 +56,13 @@ class Sampling(Settings):
 class Sampler:
     """The settings of a batch's rows as columns, and what each row has seen and written so far."""
 
-    def __init__(self, settings: Sequence[Sampling], prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
+    def __init__(
+        self,
+        settings: Sequence[Sampling],
+        seen: Sequence[Sequence[int]],
+        vocab_size: int,
+        written: Sequence[Sequence[int]] = (),
+    ) -> None:
         self.settings = list(settings)
         self._set_columns()
         self.seen: Bool[Tensor, "B V"] | None = None
@@ -65,10 +71,12 @@ class Sampler:
         B = len(self.settings)
         if any(s.repetition_penalty != 1 for s in settings):
             self.seen = torch.zeros(B, vocab_size, dtype=torch.bool)
-            for row, prompt in enumerate(prompts):
-                self.seen[row, list(prompt)] = True
+            for row, ids in enumerate(seen):
+                self.seen[row, list(ids)] = True
         if any(s.frequency_penalty or s.presence_penalty for s in settings):
             self.counts = torch.zeros(B, vocab_size)
+            for row, ids in enumerate(written):
+                self.counts[row] = torch.bincount(torch.tensor(ids, dtype=torch.long), minlength=vocab_size)
         if any(s.logit_bias for s in settings):
             self.bias = torch.zeros(B, vocab_size)
             for row, s in enumerate(settings):

@@ -81,6 +81,19 @@ class KVCache:
             setattr(other, name, new)
         return other
 
+    def join(self, other: "KVCache") -> "KVCache":
+        """A new cache of these rows and then those of `other`, with the larger capacity of the two."""
+        joined = KVCache.__new__(KVCache)
+        joined.lengths = [*self.lengths, *other.lengths]
+        capacity, n = max(self.capacity, other.capacity), len(self.lengths)
+        for name in ("keys", "values"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            new = mine.new_zeros(mine.shape[0], len(joined.lengths), mine.shape[2], capacity, mine.shape[4])
+            new[:, :n, :, : self.capacity] = mine
+            new[:, n:, :, : other.capacity] = theirs
+            setattr(joined, name, new)
+        return joined
+
     def replace_rows(self, rows: Sequence[int], source: "KVCache") -> None:
         """Overwrites the given rows with all rows of `source`."""
         used = max(source.lengths)

@@ -66,6 +66,8 @@ class RewardSettings(Settings):
     batch_size: int = Field(default=0, ge=0, le=1_000_000)
     micro_batch: int = Field(default=0, ge=0, le=1_000_000)
     learning_rate: float = Field(default=0.0, ge=0, le=10)
+    # Of the trunk's matrices under Muon; 0: AdamW for them too.
+    matrix_learning_rate: float = Field(default=0.0, ge=0, le=10)
     gradient_clip: float = Field(default=1.0, ge=0)
     warmup_fraction: float = Field(default=0.05, ge=0, le=1)
     cooldown_fraction: float = Field(default=0.7, ge=0, le=1)
@@ -281,7 +283,10 @@ def _plan_fit(settings: RewardSettings, data: _Data, world: World) -> tuple[FitS
         Choice(name="steps", value=str(steps), reason="as given" if settings.steps else f"{settings.epochs:g} epochs"),
     )
     optimizer = OptimizerSettings(
-        matrix_learning_rate=0.0, learning_rate=rate, epsilon=1e-8, gradient_clip=settings.gradient_clip
+        matrix_learning_rate=settings.matrix_learning_rate,
+        learning_rate=rate,
+        epsilon=1e-8,
+        gradient_clip=settings.gradient_clip,
     )
     fit_settings = FitSettings(
         steps=steps,

@@ -96,11 +96,10 @@ def write_answers(
     is_plain = temperature == 1.0
     logprobs: dict[int, list[float]] = {id(row): row.logprobs if is_plain else [] for row in rows}
     by_length = sorted(rows, key=lambda row: row.n_prompt)
-    for first in range(0, len(rows), _ROWS):
-        for step in write(policy, tokenizer, by_length[first : first + _ROWS], keeps_scores=not is_plain):
-            for drawn in step:
-                if drawn.scores is not None:
-                    logprobs[id(drawn.row)].append(float(drawn.scores.log_softmax(-1)[drawn.id]))
+    for step in write(policy, tokenizer, by_length, keeps_scores=not is_plain, max_rows=_ROWS):
+        for drawn in step:
+            if drawn.scores is not None:
+                logprobs[id(drawn.row)].append(float(drawn.scores.log_softmax(-1)[drawn.id]))
     return [
         Answer(
             prompts[row.prompt_index],

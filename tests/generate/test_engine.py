@@ -69,12 +69,22 @@ def test_samples_of_one_prompt_share_its_computation(monkeypatch: pytest.MonkeyP
     assert len({tuple(completion.ids) for completion in samples[0]}) == 5
 
 
-def test_many_rows_are_written_in_groups() -> None:
-    llm = byte_language_model()
-    prompts = [[id % 250] * (1 + id % 3) for id in range(MAX_ROWS + 9)]
-    sampling = Sampling(seed=0, max_new_tokens=2)
-    for completions, prompt in zip(llm.complete(prompts, sampling), prompts, strict=True):
+def test_those_that_wait_take_the_places_of_those_that_are_done() -> None:
+    llm = byte_language_model(context_length=32)
+    prompts = [[id % 250] * (1 + id % 13) for id in range(2 * MAX_ROWS + 9)]
+    kinds = [
+        {"temperature": 0.9},
+        {"repetition_penalty": 1.4},
+        {"frequency_penalty": 0.7, "presence_penalty": 0.2},
+        {"logit_bias": NO_STOP, "max_new_tokens": 40},
+    ]
+    samplings = [Sampling(**{"seed": 0, "max_new_tokens": 1 + n % 11, **kinds[n % 4]}) for n in range(len(prompts))]
+    for completions, prompt, sampling in zip(llm.complete(prompts, samplings), prompts, samplings, strict=True):
         assert completions[0].ids == write_slowly(llm.model, prompt, sampling)[0]
+
+
+def test_no_row_writes_nothing() -> None:
+    assert byte_language_model().complete([], Sampling()) == []
 
 
 @pytest.mark.parametrize("token", ["end_of_text_id", "im_end_id"])
