@@ -160,7 +160,10 @@ def train_reward(
     with open_preferences(run) as store:
         items = store.items()
     references = [
-        (item.messages, answer.text) for item in items[:_REFERENCE_PROMPTS] for answer in item.answers if answer.model
+        (item.messages, answer.text)
+        for item in items[:_REFERENCE_PROMPTS]
+        for answer in item.answers
+        if answer.model and not answer.sampling.get("borrowed")
     ]
     with join_world(life.reward.device) as processes:
         result = reward.main(

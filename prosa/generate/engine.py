@@ -159,6 +159,9 @@ class _Batch:
     def __init__(self, model: Transformer, rows: list[Row], vocab_size: int) -> None:
         self.model, self.vocab_size = model, vocab_size
         self.rows: list[Row] = []
+        self.places: list[int] = []
+        self.sampler: Sampler
+        self.kv_cache: KVCache
         self.join(rows)
 
     def draw(self, stop_ids: Container[int], keeps_scores: bool) -> list[Drawn]:

@@ -1,5 +1,6 @@
 """Token ids become logits: the whole forward pass in one file, in the shapes of Qwen3, Qwen2, Llama and Mistral."""
 
+from prosa.model.branches import Row, plant, read_rows, read_where
 from prosa.model.folder import load_model, load_settings, save_model
 from prosa.model.initial import init_weights
 from prosa.model.kv_cache import KVCache
@@ -10,6 +11,7 @@ __all__ = [
     "KVCache",
     "ModelSettings",
     "RopeScaling",
+    "Row",
     "Transformer",
     "check_new_model",
     "count_parameters",
@@ -17,5 +19,8 @@ __all__ = [
     "init_weights",
     "load_model",
     "load_settings",
+    "plant",
+    "read_rows",
+    "read_where",
     "save_model",
 ]

@@ -38,6 +38,8 @@ from prosa.model.settings import ModelSettings
 
 # Keys up to which plain matrix products are faster than torch's fused attention, in bfloat16 on CPUs.
 _SHORT_ROW = 512
+# The segment that all others in its row see.
+SHARED = -1
 
 
 class RMSNorm(nn.Module):
@@ -169,24 +171,31 @@ class Transformer(nn.Module):
         kv_cache: KVCache | None = None,
         *,
         segments: Int[Tensor, "B T"] | None = None,
+        positions: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T C"]:
-        """The residual stream after the final norm, so that a loss can unembed it in chunks."""
+        """The residual stream after the final norm, so that a loss can unembed it in chunks.
+
+        positions: where each id stands in its own text, where that is not its column; only together with segments.
+        """
         T = ids.shape[1]
         seen = 0 if kv_cache is None else max(kv_cache.lengths)
-        if seen + T > self.settings.context_length:
-            raise ConfigError(f"a row of {seen + T} tokens does not fit in a context of {self.settings.context_length}")
-        positions = None if kv_cache is None or seen == 0 else kv_cache.positions(T)
+        length = seen + T if positions is None else int(positions.max()) + 1
+        if length > self.settings.context_length:
+            raise ConfigError(f"a row of {length} tokens does not fit in a context of {self.settings.context_length}")
+        if kv_cache is not None and seen > 0:
+            positions = kv_cache.positions(T)
         if positions is None:
             cos, sin = self.cos[:T], self.sin[:T]
         else:
             cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)  # B 1 T D
         is_uniform = kv_cache is None or not kv_cache.is_ragged
+        assert segments is None or kv_cache is None, "texts packed into one row are read at once"
         masks = {
-            window: attention_mask(T, seen, window, positions, is_uniform, ids.device) for window in set(self.windows)
+            window: attention_mask(T, seen, window, positions, is_uniform, ids.device)
+            if segments is None
+            else segments_mask(segments, window, positions)
+            for window in set(self.windows)
         }
-        if segments is not None:
-            assert kv_cache is None, "texts packed into one row are read at once"
-            masks = {window: within_segments(segments, mask) for window, mask in masks.items()}
         x = F.dropout(self.model.embed_tokens(ids), self.settings.dropout, self.training)
         for block, window in zip(self.model.layers, self.windows, strict=True):
             x = block(x, cos, sin, masks[window], kv_cache)
@@ -272,8 +281,17 @@ def attention_mask(
     return visible[:, None]  # b 1 T S
 
 
-def within_segments(segments: Int[Tensor, "B T"], mask: Bool[Tensor, "b 1 T T"] | None) -> Bool[Tensor, "B 1 T T"]:
-    """`mask` (None: the causal triangle) without what lies in another segment."""
+def segments_mask(
+    segments: Int[Tensor, "B T"], window: int | None, positions: Int[Tensor, "B T"] | None
+) -> Bool[Tensor, "B 1 T T"]:
+    """True where a query may see a key of its own segment or of the shared one, not after it, not beyond the window."""
     T = segments.shape[1]
-    causal = torch.ones(T, T, dtype=torch.bool, device=segments.device).tril() if mask is None else mask
-    return (segments[:, :, None] == segments[:, None, :])[:, None] & causal
+    columns = torch.arange(T, device=segments.device)
+    of_query, of_key = segments[:, :, None], segments[:, None, :]
+    visible = (of_query == of_key) & (columns <= columns[:, None])
+    if positions is not None:
+        visible = visible | ((of_key == SHARED) & (columns <= columns[:, None]))
+    if window is not None and (positions is not None or window < T):
+        places = columns[None] if positions is None else positions
+        visible = visible & (places[:, None, :] > places[:, :, None] - window)
+    return visible[:, None]

@@ -37,6 +37,8 @@ class SampleSettings(Settings):
     """At most so many, the first ones."""
     k: int = Field(default=4, ge=2, le=35)
     """Answers to each."""
+    borrowed: int = Field(default=0, ge=0, le=33)
+    """Of these, answers to other prompts: they teach that an answer must belong to its question."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_new_tokens: int = Field(default=128, ge=1, le=2**20)

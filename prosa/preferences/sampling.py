@@ -1,7 +1,8 @@
 """Prompts go in, items with K different answers of one model come out, ready to be ranked.
 
 Each prompt is computed once for all its answers; what is drawn depends on the seed and the prompt alone, so the same
-command gives the same items. An answer that is there already is drawn again.
+command gives the same items. An answer that is there already is drawn again. Some may be borrowed from other prompts:
+what people say of those teaches a reward model that an answer must belong to its question.
 """
 
 import json
@@ -14,14 +15,14 @@ from prosa.errors import ConfigError, DataError
 from prosa.preferences.judgments import Answer, Item, Ranking, check_messages, item_id
 from prosa.preferences.prompts import Prompt, SampleSettings, gold_ranking, read_prompts
 from prosa.preferences.store import PreferenceStore
-from prosa.streams import derive_seed
+from prosa.streams import derive_seed, numpy_stream
 from prosa.tokenizer import render_conversation
 
 if TYPE_CHECKING:
     from prosa.generate import Completion, LanguageModel, Sampling
 
 # Prompts whose items are stored together.
-_CHUNK = 64
+_CHUNK = 256
 
 
 @dataclass(slots=True)
@@ -31,6 +32,7 @@ class SampleReport:
     n_prompts: int = 0
     n_items: int = 0
     n_answers: int = 0
+    n_borrowed: int = 0
     n_drawn: int = 0
     n_duplicates: int = 0
     n_short: int = 0
@@ -48,6 +50,7 @@ class SampleReport:
             "prompts": self.n_prompts,
             "items": self.n_items,
             "answers": self.n_answers,
+            "borrowed": self.n_borrowed,
             "drawn": self.n_drawn,
             "duplicates": self.n_duplicates,
             "items_with_fewer_answers": self.n_short,
@@ -63,6 +66,7 @@ def sample_answers(
     prompts: Sequence[Prompt],
     *,
     k: int = 4,
+    n_borrowed: int = 0,
     sampling: "Sampling",
     seed: int,
     model_hash: str,
@@ -71,26 +75,33 @@ def sample_answers(
 ) -> list[Item]:
     """Up to `k` different answers to each prompt, sampled as `sampling` says (its `n` and `seed` are set here).
 
-    Answers are compared as people see them, without white space around them. Where some are equal, as many again are
-    drawn, at most `max_tries` times in all; a prompt that gives one answer only makes no item. `report` counts it all.
-    Raises ConfigError for k < 2, DataError for a malformed prompt.
+    `n_borrowed` of the k are answers to other prompts given here, in the same language. Answers are compared as people
+    see them, without white space around them. Where some are equal, as many again are drawn, at most `max_tries` times
+    in all; a prompt with one answer only makes no item. `report` counts it all. Raises ConfigError where less than two
+    are its own, DataError for a malformed prompt.
     """
-    if k < 2:
-        raise ConfigError(f"k = {k}: there is nothing to rank", hint="ask for 2 answers or more")
+    n_own = k - n_borrowed
+    if n_own < 2:
+        raise ConfigError(f"{n_own} answers of its own to a prompt: there is nothing to rank", hint="ask for 2 or more")
     report = report or SampleReport()
     report.n_prompts += len(prompts)
     asked = _readable_prompts(llm, prompts, sampling.max_new_tokens, report)
     items: list[Item] = []
-    drawn = _draw(llm, list(asked), k, sampling, seed, max_tries, report)
-    for prompt, answers in zip(asked.values(), drawn, strict=True):
-        if len(answers) < 2:
+    drawn = _draw(llm, list(asked), n_own, sampling, seed, max_tries, report)
+    written = [
+        (prompt, [_answer(one, settings, model_hash) for one, settings in answers.values()])
+        for prompt, answers in zip(asked.values(), drawn, strict=True)
+    ]
+    for prompt, own in written:
+        borrowed = _borrow(written, prompt, own, n_borrowed, seed)
+        if len(own) + len(borrowed) < 2:
             report.n_one_answer += 1
             continue
-        report.n_short += len(answers) < k
-        report.n_answers += len(answers)
-        kept = [_answer(completion, settings, model_hash) for completion, settings in answers.values()]
+        report.n_short += len(own) < n_own
+        report.n_answers += len(own)
+        report.n_borrowed += len(borrowed)
         fields = {"language": prompt.language, "source": prompt.source, "task_id": prompt.task_id}
-        items.append(Item.make(prompt.messages, kept, **fields))
+        items.append(Item.make(prompt.messages, own + borrowed, **fields))
     report.n_items += len(items)
     return items
 
@@ -114,6 +125,7 @@ def sample_for_ranking(
         store,
         prompts,
         k=settings.k,
+        n_borrowed=settings.borrowed,
         sampling=sampling,
         seed=settings.seed,
         model_hash=model_hash,
@@ -128,6 +140,7 @@ def sample_into_store(
     prompts: Sequence[Prompt],
     *,
     k: int = 4,
+    n_borrowed: int = 0,
     sampling: "Sampling",
     seed: int,
     model_hash: str,
@@ -150,7 +163,16 @@ def sample_into_store(
     report.n_known = len(prompts) - len(left)
     for first in range(0, len(left), _CHUNK):
         piece = left[first : first + _CHUNK]
-        items = sample_answers(llm, piece, k=k, sampling=sampling, seed=seed, model_hash=model_hash, report=report)
+        items = sample_answers(
+            llm,
+            piece,
+            k=k,
+            n_borrowed=n_borrowed,
+            sampling=sampling,
+            seed=seed,
+            model_hash=model_hash,
+            report=report,
+        )
         store.add_items([replace(item, gold=gold(item)) for item in items] if gold else items)
         if progress is not None:
             progress(report.n_known + first + len(piece))
@@ -219,6 +241,29 @@ def _draw(
                 report.n_duplicates += text in found[index]
                 found[index].setdefault(text, (completion, used))
     return found
+
+
+def _borrow(
+    written: Sequence[tuple[Prompt, list[Answer]]], prompt: Prompt, own: Sequence[Answer], n: int, seed: int
+) -> list[Answer]:
+    """Up to `n` different answers to other prompts in the language of `prompt`, none like its own."""
+    if not n:
+        return []
+    texts = {answer.text.strip() for answer in own}
+    others = [
+        answer
+        for other, answers in written
+        if other is not prompt and other.language == prompt.language
+        for answer in answers
+    ]
+    stream = numpy_stream(seed, f"borrowed answers {item_id(prompt.messages, ())}")
+    chosen: dict[str, Answer] = {}
+    for number in stream.permutation(len(others)):
+        if others[number].text.strip() not in texts:
+            chosen.setdefault(others[number].text.strip(), others[number])
+        if len(chosen) == n:
+            break
+    return [replace(answer, sampling={**answer.sampling, "borrowed": True}) for answer in chosen.values()]
 
 
 def _settings(sampling: "Sampling", seed: int, attempt: int, n: int) -> "Sampling":

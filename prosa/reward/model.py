@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from prosa.device import torch_stream
-from prosa.model import ModelSettings, Transformer
+from prosa.model import ModelSettings, Transformer, plant, read_rows
 
 # Tokens computed at once where nothing is trained.
 _BATCH_TOKENS = 16_384
@@ -50,6 +50,11 @@ class RewardModel(nn.Module):
         """The trunk's vector after its final norm at position `last` of each row."""
         hidden = self.trunk.hidden(ids[:, : int(last.max()) + 1])
         return hidden[torch.arange(len(last), device=ids.device), last]
+
+    def branch_features(self, texts: Sequence[Sequence[int]], starts: Sequence[int]) -> Float[Tensor, "N C"]:
+        """The same at the end of each text, of which neighbours share what stands before `starts`."""
+        ends = torch.tensor([len(text) - start for text, start in zip(texts, starts, strict=True)]).cumsum(0) - 1
+        return read_rows(self.trunk, plant(texts, starts))[ends]
 
     def judge(self, features: Float[Tensor, "N C"]) -> Float[Tensor, "N H"]:
         """The heads, always in float32: differences of scores are small beside the scores."""

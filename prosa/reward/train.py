@@ -124,9 +124,17 @@ def loss(model: RewardModel, batch: RewardBatch, settings: LossSettings) -> tupl
 
 
 def score_answers(model: RewardModel, batch: RewardBatch) -> Float[Tensor, "P K H"]:
-    """What each head says of each answer; 0 where there is none, which costs nothing to compute."""
+    """What each head says of each answer; 0 where there is none. What answers share is computed once."""
     is_there = batch.groups >= 0
-    found = model.head_scores(batch.ids[is_there], batch.last[is_there])  # N H
+    texts: list[list[int]] = []
+    starts: list[int] = []
+    for rows, ends, there in zip(batch.ids.tolist(), batch.last.tolist(), is_there.tolist(), strict=True):
+        answers = [row[: end + 1] for row, end, is_one in zip(rows, ends, there, strict=True) if is_one]
+        columns = enumerate(zip(*answers, strict=False))
+        differs_at = next((n for n, ids in columns if len(set(ids)) > 1), len(answers[0]))
+        texts += answers
+        starts += [min(differs_at, *(len(answer) - 1 for answer in answers))] * len(answers)
+    found = model.judge(model.branch_features(texts, starts))  # N H
     scores = found.new_zeros(*is_there.shape, found.shape[1])
     scores[is_there] = found
     return scores

@@ -99,18 +99,18 @@ class RolloutBatches:
         return self.settings.prompts_per_step * self.settings.answers_per_prompt
 
     def batch(self, step: int, *, rank: int = 0, world_size: int = 1) -> RlBatch:
-        """Update number `step`, this process's rows of it, rows of like length together."""
+        """Update number `step`, this process's rows of it: whole prompts, those of like length together."""
         s = self.settings
         number, update = divmod(step, updates_per_step(s))
         if self.experience is None or self.experience.step != number:
             self.experience = self.collect(number)
         epoch, part = divmod(update, s.minibatches)
-        order = numpy_stream(s.seed, "order of updates", number, epoch).permutation(self.n_answers)
-        size = self.n_answers // s.minibatches
-        lengths = (self.experience.batch.targets != -100).sum(1)
-        rows = sorted(order[part * size : (part + 1) * size].tolist(), key=lambda row: int(lengths[row]))
-        chosen = torch.tensor(rows[rank::world_size])
-        return RlBatch(*(tensor[chosen] for tensor in self.experience.batch))
+        order = numpy_stream(s.seed, "order of updates", number, epoch).permutation(s.prompts_per_step)
+        size, K = s.prompts_per_step // s.minibatches, s.answers_per_prompt
+        lengths = (self.experience.batch.targets != -100).sum(1).view(-1, K).sum(1).tolist()
+        prompts = sorted(order[part * size : (part + 1) * size].tolist(), key=lengths.__getitem__)
+        chosen = torch.tensor(prompts[rank::world_size])[:, None] * K + torch.arange(K)
+        return RlBatch(*(tensor[chosen.flatten()] for tensor in self.experience.batch))
 
     def documents(self, step: int) -> list[dict[str, Any]]:
         """The prompts of an update's step."""

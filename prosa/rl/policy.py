@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from prosa.model import ModelSettings, Transformer
+from prosa.model import ModelSettings, Transformer, plant, read_rows, read_where
 from prosa.reward import group_by_length
 from prosa.rl.rollouts import Answer
 
@@ -26,11 +26,14 @@ class Critic(nn.Module):
         self.trunk = Transformer(settings)
         self.value = nn.Linear(settings.d_model, 1, bias=False)
 
-    def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T"]:
-        """The value of each position, in the units of the score."""
-        hidden = self.trunk.hidden(ids)
+    def forward(self, ids: Int[Tensor, "B T"], is_written: Bool[Tensor, "B T"]) -> Float[Tensor, " N"]:
+        """The value of each position before a written token, row by row, in the units of the score."""
+        return self.judge(read_where(self.trunk, ids, is_written))
+
+    def judge(self, hidden: Float[Tensor, "N C"]) -> Float[Tensor, " N"]:
+        """The head, always in float32."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return F.linear(hidden.float(), self.value.weight)[..., 0]
+            return F.linear(hidden.float(), self.value.weight)[:, 0]
 
 
 class ActorCritic(nn.Module):
@@ -66,10 +69,16 @@ def read_tokens(
     Only those positions meet the vocabulary. The entropy has no gradient.
     """
     is_written = targets != -100
-    hidden = policy.hidden(ids)[is_written]  # N C
+    hidden = read_where(policy, ids, is_written)
+    return _judge_tokens(policy, hidden, targets[is_written], temperature=temperature, vocab_size=vocab_size)
+
+
+def _judge_tokens(
+    policy: Transformer, hidden: Float[Tensor, "N C"], drawn: Int[Tensor, " N"], *, temperature: float, vocab_size: int
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     logits = policy.unembed(hidden)[:, :vocab_size].float() / temperature
     normaliser = logits.logsumexp(-1)
-    chosen = logits.gather(1, targets[is_written][:, None])[:, 0]
+    chosen = logits.gather(1, drawn[:, None])[:, 0]
     with torch.no_grad():
         entropy = normaliser - (logits * (logits - normaliser[:, None]).exp()).sum(-1)
     return chosen - normaliser, entropy
@@ -78,28 +87,31 @@ def read_tokens(
 def read_answers(policy: Transformer, answers: Sequence[Answer], *, temperature: float, vocab_size: int) -> Numbers:
     """Log-probability of every token of each answer, in nats."""
 
-    def read(ids: Int[Tensor, "B T"], targets: Int[Tensor, "B T"]) -> Float[Tensor, " N"]:
-        return read_tokens(policy, ids, targets, temperature=temperature, vocab_size=vocab_size)[0]
+    def judge(hidden: Float[Tensor, "N C"], drawn: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
+        return _judge_tokens(policy, hidden, drawn, temperature=temperature, vocab_size=vocab_size)[0]
 
-    return _read_each(read, answers, policy.unembedding.device)
+    return _read_each(policy, judge, answers)
 
 
 def read_values(critic: Critic, answers: Sequence[Answer]) -> Numbers:
     """The critic's value before every token of each answer."""
-    return _read_each(lambda ids, targets: critic(ids)[targets != -100], answers, critic.value.weight.device)
+    return _read_each(critic.trunk, lambda hidden, drawn: critic.judge(hidden), answers)
 
 
 @torch.no_grad()
 def _read_each(
-    read: Callable[[Tensor, Tensor], Float[Tensor, " N"]], answers: Sequence[Answer], device: torch.device
+    trunk: Transformer, judge: Callable[[Tensor, Tensor], Float[Tensor, " N"]], answers: Sequence[Answer]
 ) -> Numbers:
-    """What `read` gives for the answers' tokens, row by row; answers of like length are read together."""
+    """What `judge` makes of the vectors before the answers' tokens; rows of like length are read together."""
     found: Numbers = [[] for _ in answers]
-    for group in group_by_length([answer.length for answer in answers], _BATCH_TOKENS):
-        ids, targets = pad_answers([answers[i] for i in group])
-        numbers = read(ids.to(device), targets.to(device)).cpu()
-        for i, part in zip(group, torch.split(numbers, [len(answers[i].ids) for i in group]), strict=True):
-            found[i] = part.tolist()
+    rows = plant([answer.read for answer in answers], [len(answer.prompt.ids) - 1 for answer in answers])
+    for group in group_by_length([len(row.ids) for row in rows], _BATCH_TOKENS):
+        numbers = [number for row in group for number in rows[row].texts]
+        hidden = read_rows(trunk, [rows[row] for row in group])
+        drawn = torch.tensor([id for number in numbers for id in answers[number].ids], device=hidden.device)
+        parts = torch.split(judge(hidden, drawn).cpu(), [len(answers[number].ids) for number in numbers])
+        for number, part in zip(numbers, parts, strict=True):
+            found[number] = part.tolist()
     return found
 
 
@@ -108,11 +120,11 @@ def pad_answers(answers: Sequence[Answer]) -> tuple[Int[Tensor, "B T"], Int[Tens
 
     Rows begin at position 0 and are padded on the right, as when they were written: a token has one position.
     """
-    T = max(answer.length for answer in answers) - 1
+    T = max(len(answer.read) for answer in answers)
     ids = torch.zeros(len(answers), T, dtype=torch.long)
     targets = torch.full((len(answers), T), -100)
     for number, answer in enumerate(answers):
-        row, n = (*answer.prompt.ids, *answer.ids), len(answer.prompt.ids)
-        ids[number, : len(row) - 1] = torch.tensor(row[:-1])
-        targets[number, n - 1 : len(row) - 1] = torch.tensor(row[n:])
+        n, end = len(answer.prompt.ids), len(answer.read)
+        ids[number, :end] = torch.tensor(answer.read)
+        targets[number, n - 1 : end] = torch.tensor(answer.ids)
     return ids, targets

@@ -38,9 +38,9 @@ class Answer:
     is_ended: bool
 
     @property
-    def length(self) -> int:
-        """Tokens of prompt and answer."""
-        return len(self.prompt.ids) + len(self.ids)
+    def read(self) -> tuple[int, ...]:
+        """What the policy had read when it drew the last token."""
+        return (*self.prompt.ids, *self.ids[:-1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,9 +77,6 @@ def loss(
     upper clip of DAPO (Yu et al. 2025, arXiv:2503.14476), the dual clip of Ye et al. 2019 (arXiv:1912.09729).
     """
     is_written = batch.targets != -100
-    T = int(is_written.any(0).nonzero().max()) + 1
-    batch = RlBatch(*(tensor[:, :T] if tensor.ndim == 2 else tensor for tensor in batch))
-    is_written = is_written[:, :T]
     weights, advantages, old = (getattr(batch, name)[is_written] for name in ("weights", "advantages", "logprobs"))
     logprobs, entropy = read_tokens(
         model.policy, batch.ids, batch.targets, temperature=settings.temperature, vocab_size=vocab_size
@@ -99,7 +96,7 @@ def loss(
     }
     if model.critic is not None:
         values, returns, before = (
-            model.critic(batch.ids)[is_written],
+            model.critic(batch.ids, is_written),
             batch.returns[is_written],
             batch.values[is_written],
         )
@@ -223,10 +220,11 @@ def _plan_job(
     s = stage.settings
     model, choices = stage.model.policy.settings, []
     n_rows = stage.n_answers // s.minibatches
-    if stage.n_answers % s.minibatches or n_rows % world.size or s.prompts_per_step % world.size:
+    if s.prompts_per_step % (s.minibatches * world.size):
         raise ConfigError(
-            f"{stage.n_answers} answers a step cannot be shared by {s.minibatches} updates and {world.size} processes",
-            hint="choose prompts_per_step, answers_per_prompt and minibatches that divide",
+            f"{s.prompts_per_step} prompts a step cannot be shared by {s.minibatches} updates and {world.size} "
+            "processes",
+            hint="choose prompts_per_step as a multiple of minibatches and processes",
         )
     width = max(len(prompt.ids) for prompt in stage.prompts) + s.max_new_tokens
     micro_batch = s.micro_batch or max(1, min(n_rows // world.size, _MICRO_BATCH_TOKENS // width))

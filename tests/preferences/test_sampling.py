@@ -136,6 +136,23 @@ def test_answers_are_cut_where_the_context_ends(llm: LanguageModel) -> None:
     assert all(96 <= len(prompt) + len(answer.ids) <= 97 for answer in item.answers)
 
 
+def test_borrowed_answers_are_those_of_other_prompts(llm: LanguageModel) -> None:
+    prompts = [replace(prompt, language=language) for prompt, language in zip(ask(*"abcdef"), "pppeee", strict=True)]
+    items, report = sample(llm, prompts, k=4, n_borrowed=2)
+    own = {item.messages[0]["content"]: [a for a in item.answers if not a.sampling.get("borrowed")] for item in items}
+    assert report.n_borrowed == sum(len(item.answers) for item in items) - report.n_answers == 2 * len(items)
+    for item in items:
+        borrowed = [answer for answer in item.answers if answer.sampling.get("borrowed")]
+        others = [other for other in items if other.language == item.language and other is not item]
+        texts = {answer.text for other in others for answer in own[other.messages[0]["content"]]}
+        assert len(borrowed) == 2
+        assert {answer.text for answer in borrowed} <= texts
+        assert len({answer.text.strip() for answer in item.answers}) == len(item.answers)
+    assert sample(llm, prompts, k=4, n_borrowed=2)[0] == items
+    with pytest.raises(ConfigError, match="nothing to rank"):
+        sample(llm, prompts, k=4, n_borrowed=3)
+
+
 def test_what_cannot_be_asked(llm: LanguageModel) -> None:
     with pytest.raises(ConfigError, match="nothing to rank"):
         sample(llm, ask("a"), k=1)
@@ -146,7 +163,7 @@ def test_what_cannot_be_asked(llm: LanguageModel) -> None:
 
 
 def test_a_sampling_that_was_killed_goes_on(llm: LanguageModel, tmp_path: Path) -> None:
-    prompts, told = ask(*map(str, range(70))), list[int]()
+    prompts, told = ask(*map(str, range(260))), list[int]()
     fields: dict[str, Any] = {"k": 2, "sampling": SETTINGS, "seed": 3, "model_hash": "hash"}
 
     def stop(done: int) -> None:
@@ -155,9 +172,9 @@ def test_a_sampling_that_was_killed_goes_on(llm: LanguageModel, tmp_path: Path) 
     with PreferenceStore(tmp_path / "preferences.sqlite") as store:
         with pytest.raises(KeyboardInterrupt):
             sample_into_store(llm, store, prompts, progress=stop, **fields)
-        assert len(store.items()) == 64
+        assert len(store.items()) == 256
         report = sample_into_store(llm, store, prompts, progress=told.append, **fields)
-        assert (report.n_known, report.n_items, told) == (64, 6, [70])
+        assert (report.n_known, report.n_items, told) == (256, 4, [260])
         assert store.items() == sample(llm, prompts, k=2)[0]
         assert sample_into_store(llm, store, prompts, **fields).n_drawn == 0
         # Another seed is other work.
