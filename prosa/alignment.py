@@ -27,6 +27,7 @@ from prosa.preferences import (
     with_weights,
 )
 from prosa.rundir import hash_file, record_stage, write_json_durably
+from prosa.streams import derive_seed
 from prosa.tables import print_choices, print_warning
 from prosa.training import FitResult, join_world, wait_for_main
 from prosa.wording import Language
@@ -120,8 +121,13 @@ def sample_answers(
     return report
 
 
-def rank_by_simulation(run: Path, life: LifeSettings, annotators: Sequence[SimulatedAnnotator]) -> int:
-    """Simulated annotators judge every item of the town by its gold reward; how many judgments are new."""
+def rank_by_simulation(
+    run: Path, life: LifeSettings, annotators: Sequence[SimulatedAnnotator], *, overlap: float = 1.0
+) -> int:
+    """Simulated annotators judge the items of the town by their gold reward; how many judgments are new.
+
+    overlap: share of the items that all of them judge, to see how far they agree; of the others each judges its part.
+    """
     town = world_of(life)
     if town is None:
         raise ConfigError(
@@ -132,11 +138,19 @@ def rank_by_simulation(run: Path, life: LifeSettings, annotators: Sequence[Simul
             annotator.judge(item, [_gold_reward(town, item.task_id, answer) for answer in item.answers])
             for item in store.items()
             if item.task_id
-            for annotator in annotators
+            for annotator in _judges_of(item.id, annotators, overlap)
         ]
         if not judgments:
             raise DataError("the store has no answers to tasks of the town", hint="`prosa sample` makes some")
         return store.add_judgments(judgments)
+
+
+def _judges_of(
+    item_id: str, annotators: Sequence[SimulatedAnnotator], overlap: float
+) -> Sequence[SimulatedAnnotator]:
+    if derive_seed(0, f"judged by all {item_id}") < overlap * 2**63:
+        return annotators
+    return [annotators[derive_seed(0, f"judge of {item_id}") % len(annotators)]]
 
 
 def read_rankings(run: Path) -> list[RankedAnswers]:

@@ -45,11 +45,11 @@ def run_life(
     restart: Annotated[
         str, typer.Option(help="Make this stage (base, sft, reward, policy) and all after it anew.")
     ] = "",
-    until: Annotated[str, typer.Option(help="Live up to base, sft, sample, rank, reward or policy.")] = "base",
+    until: Annotated[str, typer.Option(help="Live up to base, sft, sample, rank, reward or policy.")] = "policy",
     n_round: Annotated[int, typer.Option("--round", help="2: go through answers, rankings and reward once more.")] = 0,
     allow_drift: AllowDrift = None,
 ) -> None:
-    """Live a life up to its base model, or with --until policy to an assistant that learned what people prefer."""
+    """Live a whole life: from text to an assistant that learned what people prefer, with a report of it all."""
     from prosa.life_settings import resolve_life
     from prosa.whole_life import STAGES, live_whole
 

@@ -11,7 +11,7 @@ Algorithm = Literal["ppo", "grpo", "rloo"]
 # What each algorithm is known to work with; its papers are named in docs/rl.md.
 _GROUPS: dict[str, Any] = {"prompts_per_step": 32, "answers_per_prompt": 8, "update_epochs": 1}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "ppo": {"prompts_per_step": 128, "answers_per_prompt": 2, "update_epochs": 2, "kl_in": "reward"},
+    "ppo": {"prompts_per_step": 64, "answers_per_prompt": 4, "update_epochs": 2, "kl_in": "reward"},
     "grpo": _GROUPS | {"kl_in": "loss", "advantage": "grpo"},
     "rloo": _GROUPS | {"kl_in": "reward", "advantage": "rloo"},
 }
@@ -50,7 +50,7 @@ class RlSettings(Settings):
     """How often each answer is learned from."""
     minibatches: int = Field(default=4, ge=1, le=10_000)
     """Updates in one pass over the answers of a step."""
-    kl_coefficient: float = Field(default=0.05, ge=0, le=1000)
+    kl_coefficient: float = Field(default=0.15, ge=0, le=1000)
     """The price of a nat of distance from the reference."""
     kl_target: float = Field(default=0.0, ge=0)
     """Nats an answer may be away: the price is then adapted to come to it; 0: the price stays."""
@@ -96,8 +96,8 @@ class RlSettings(Settings):
     """Steps after the peak to be sure of it."""
     device: str = Field(default="auto", pattern="^(auto|cpu|cuda|mps)$")
     """Where to compute."""
-    dtype: str = Field(default="float32", pattern="^(auto|float32|bfloat16)$")
-    """Of the update; answers are written in the format of the weights, so float32 keeps both alike."""
+    dtype: str = Field(default="auto", pattern="^(auto|float32|bfloat16)$")
+    """Of the products in updates; answers are written in that of the weights, so float32 keeps both alike."""
     threads: int = Field(default=0, ge=0, le=4096)
     """CPU threads; 0: torch's choice."""
     micro_batch: int = Field(default=0, ge=0, le=1_000_000)
