@@ -145,9 +145,7 @@ def rank_by_simulation(
         return store.add_judgments(judgments)
 
 
-def _judges_of(
-    item_id: str, annotators: Sequence[SimulatedAnnotator], overlap: float
-) -> Sequence[SimulatedAnnotator]:
+def _judges_of(item_id: str, annotators: Sequence[SimulatedAnnotator], overlap: float) -> Sequence[SimulatedAnnotator]:
     if derive_seed(0, f"judged by all {item_id}") < overlap * 2**63:
         return annotators
     return [annotators[derive_seed(0, f"judge of {item_id}") % len(annotators)]]

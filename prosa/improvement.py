@@ -10,12 +10,13 @@ from pathlib import Path
 import orjson
 
 from prosa import rl, sft
-from prosa.alignment import read_rankings
+from prosa.alignment import read_rankings, sft_settings
 from prosa.corpus import ReadReport
 from prosa.device import Device
 from prosa.errors import ConfigError
 from prosa.generate import load
 from prosa.life_settings import LifeSettings, town_of, world_of
+from prosa.model import load_settings
 from prosa.preferences import Prompt, SampleSettings, read_prompts
 from prosa.reward import RewardFunction, hash_trunk
 from prosa.rundir import hash_file, hash_json, record_stage, write_durably
@@ -47,6 +48,7 @@ def reinforce(
             begin,
             read_rl_prompts(life),
             partial(open_reward, run, life),
+            replay=partial(_read_replay, life, begin),
             world=processes,
             allow_drift=allow_drift,
             announce=partial(_announce, language) if is_shown else lambda job, device, counts: None,
@@ -150,6 +152,11 @@ def _open_worth(run: Path, life: LifeSettings, wanted: str, tokenizer: Tokenizer
         return rl.worth_by_function(rl.load_function(wanted))
     folder = run / "reward" / "model" if wanted == "model" else Path(wanted)
     return rl.worth_by_model(RewardFunction.load(folder, tokenizer=tokenizer), tokenizer)
+
+
+def _read_replay(life: LifeSettings, begin: Path, tokenizer: Tokenizer) -> Sequence[sft.EncodedConversation]:
+    """The conversations that the model learned to answer from."""
+    return sft.prepare_data(sft_settings(life), tokenizer, load_settings(begin).context_length).train
 
 
 def _record(run: Path, settings: dict[str, object], inputs: dict[str, str]) -> None:

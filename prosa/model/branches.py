@@ -65,10 +65,12 @@ def read_rows(model: Transformer, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
 
 
 def read_where(model: Transformer, ids: Int[Tensor, "B T"], is_wanted: Bool[Tensor, "B T"]) -> Float[Tensor, "N C"]:
-    """The vectors after the final norm where they are wanted, one stretch in each row, row by row.
+    """The vectors after the final norm where they are wanted, row by row.
 
-    What neighbours have in common before their stretches is computed once.
+    What neighbours have in common before the first wanted position is computed once.
     """
-    stretches = [row.nonzero()[:, 0].tolist() or [-1] for row in is_wanted.cpu()]
-    texts = [row[: stretch[-1] + 1] for row, stretch in zip(ids.tolist(), stretches, strict=True)]
-    return read_rows(model, plant(texts, [max(0, stretch[0]) for stretch in stretches]))
+    wanted = [row.nonzero()[:, 0].tolist() or [-1] for row in is_wanted.cpu()]
+    starts, ends = [max(0, columns[0]) for columns in wanted], [columns[-1] + 1 for columns in wanted]
+    texts = [row[:end] for row, end in zip(ids.tolist(), ends, strict=True)]
+    found = read_rows(model, plant(texts, starts))
+    return found[torch.cat([row[start:end] for row, start, end in zip(is_wanted, starts, ends, strict=True)])]

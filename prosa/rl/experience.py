@@ -20,6 +20,7 @@ from prosa.rl.policy import ActorCritic, pad_answers, read_answers, read_values
 from prosa.rl.rollouts import Answer, EncodedPrompt, write_answers
 from prosa.rl.settings import RlSettings
 from prosa.rl.worth import Worth, ask_worth
+from prosa.sft import EncodedConversation, SftBatches
 from prosa.streams import derive_seed, numpy_stream
 from prosa.tokenizer import Tokenizer
 from prosa.training import World, gather
@@ -30,6 +31,7 @@ class RlBatch(NamedTuple):
 
     logprobs, reference_logprobs, values: of the step's beginning. weights and value_weights: of each position in the
     loss of the policy and of the critic; counts: what each answer adds to the number that the loss is divided by.
+    kept_...: conversations of fine-tuning, learned as there beside the answers so that they are not forgotten.
     """
 
     ids: Int[Tensor, "B T"]
@@ -43,6 +45,9 @@ class RlBatch(NamedTuple):
     value_weights: Float[Tensor, "B T"]
     counts: Float[Tensor, " B"]
     kl_prices: Float[Tensor, " B"]
+    kept_ids: Int[Tensor, "B S"]
+    kept_targets: Int[Tensor, "B S"]
+    kept_weights: Float[Tensor, " B"]
 
     @property
     def n_targets(self) -> float:
@@ -88,9 +93,20 @@ class RolloutBatches:
         settings: RlSettings,
         state: dict[str, Any],
         world: World,
+        replay: Sequence[EncodedConversation] = (),
     ) -> None:
         self.model, self.reference, self.tokenizer, self.prompts = model, reference, tokenizer, list(prompts)
         self.worth, self.gold, self.settings, self.state, self.world = worth, gold, settings, state, world
+        self.replay = None
+        if replay and settings.replay_coefficient:
+            self.replay = SftBatches(
+                replay,
+                context_length=model.policy.settings.context_length,
+                batch_size=self.n_answers // settings.minibatches,
+                pad_id=tokenizer.pad_id,
+                seed=settings.seed,
+                packs=False,
+            )
         self.experience: Experience | None = None
         self.seconds = {"answers": 0.0, "scores": 0.0}
 
@@ -109,8 +125,20 @@ class RolloutBatches:
         size, K = s.prompts_per_step // s.minibatches, s.answers_per_prompt
         lengths = (self.experience.batch.targets != -100).sum(1).view(-1, K).sum(1).tolist()
         prompts = sorted(order[part * size : (part + 1) * size].tolist(), key=lengths.__getitem__)
-        chosen = torch.tensor(prompts[rank::world_size])[:, None] * K + torch.arange(K)
-        return RlBatch(*(tensor[chosen.flatten()] for tensor in self.experience.batch))
+        rows = (torch.tensor(prompts)[:, None] * K + torch.arange(K)).flatten()
+        batch = self._with_replay(RlBatch(*(tensor[rows] for tensor in self.experience.batch)), step, number)
+        mine = torch.arange(len(rows)).view(-1, K)[rank::world_size].flatten()
+        return RlBatch(*(tensor[mine] for tensor in batch))
+
+    def _with_replay(self, batch: RlBatch, step: int, number: int) -> RlBatch:
+        """A conversation beside each answer; a token of theirs counts as one of an answer, times the coefficient."""
+        if self.replay is None:
+            return batch
+        kept, weight = self.replay.batch(step), self.settings.replay_coefficient
+        if is_warming(self.settings, number):
+            weight = 0.0
+        weights = torch.full_like(batch.kl_prices, weight * batch.n_targets / max(1, kept.n_targets))
+        return batch._replace(kept_ids=kept.ids, kept_targets=kept.targets, kept_weights=weights)
 
     def documents(self, step: int) -> list[dict[str, Any]]:
         """The prompts of an update's step."""
@@ -170,6 +198,11 @@ def updates_per_step(settings: RlSettings) -> int:
     return settings.update_epochs * settings.minibatches
 
 
+def is_warming(settings: RlSettings, number: int) -> bool:
+    """Whether only the critic learns in step `number`."""
+    return settings.algorithm == "ppo" and number < settings.critic_warmup
+
+
 def make_experience(number: int, scored: Sequence[ScoredAnswer], s: RlSettings, kl_coefficient: float) -> Experience:
     """Advantages of every token; answers to one prompt stand together."""
     ids, targets = pad_answers([one.answer for one in scored])
@@ -196,7 +229,6 @@ def make_experience(number: int, scored: Sequence[ScoredAnswer], s: RlSettings, 
         s.averaging, torch.full_like(lengths, s.max_new_tokens)
     )
     weights = learned / lengths[:, None] if s.averaging == "answer" else learned
-    is_warming = s.algorithm == "ppo" and number < s.critic_warmup
     batch = RlBatch(
         ids=ids,
         targets=targets,
@@ -205,10 +237,13 @@ def make_experience(number: int, scored: Sequence[ScoredAnswer], s: RlSettings, 
         values=values,
         advantages=advantages,
         returns=returns,
-        weights=torch.zeros_like(weights) if is_warming else weights,
+        weights=torch.zeros_like(weights) if is_warming(s, number) else weights,
         value_weights=weights,
         counts=counts * is_kept,
         kl_prices=torch.full_like(lengths, kl_coefficient if s.kl_in == "loss" else 0.0),
+        kept_ids=ids[:, :0],
+        kept_targets=ids[:, :0],
+        kept_weights=torch.zeros_like(lengths),
     )
     return Experience(number, list(scored), batch, rewards, scores)
 

@@ -82,6 +82,8 @@ class RlSettings(Settings):
     """How far an update may move a value."""
     value_coefficient: float = Field(default=0.5, ge=0)
     """Weight of the critic's loss."""
+    replay_coefficient: float = Field(default=0.0, ge=0)
+    """Weight of the loss on the conversations of fine-tuning, learned beside the answers against forgetting."""
     critic_warmup: int = Field(default=2, ge=0)
     """Steps in which only the critic learns."""
     learning_rate: float = Field(default=0.0, ge=0, le=10)

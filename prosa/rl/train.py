@@ -29,7 +29,7 @@ from prosa.rl.settings import RlSettings
 from prosa.rl.watch import WINDOW, find_peak, reason_to_stop, summarize
 from prosa.rl.worth import Reward
 from prosa.rundir import hash_json, write_json_durably
-from prosa.sft import hash_weights
+from prosa.sft import EncodedConversation, hash_weights
 from prosa.tokenizer import Tokenizer
 from prosa.training import (
     Choice,
@@ -74,7 +74,8 @@ def loss(
     """Summed over tokens by their weights: -min(r A, clip(r) A), the price of KL if paid here, the critic's error.
 
     r = exp(logprob - old logprob), A the advantage. Schulman et al. 2017 (arXiv:1707.06347), equations 7 and 9; the
-    upper clip of DAPO (Yu et al. 2025, arXiv:2503.14476), the dual clip of Ye et al. 2019 (arXiv:1912.09729).
+    upper clip of DAPO (Yu et al. 2025, arXiv:2503.14476), the dual clip of Ye et al. 2019 (arXiv:1912.09729). Kept
+    conversations: Ouyang et al. 2022 (arXiv:2203.02155), equation 2, with fine-tuning's data instead of pre-training's.
     """
     is_written = batch.targets != -100
     weights, advantages, old = (getattr(batch, name)[is_written] for name in ("weights", "advantages", "logprobs"))
@@ -104,6 +105,12 @@ def loss(
         error = torch.maximum((values - returns).square(), (near - returns).square()) / 2
         metrics["value_loss"] = (batch.value_weights[is_written] * error).sum()
         total = total + settings.value_coefficient * metrics["value_loss"]
+    if batch.kept_ids.shape[1]:
+        read = partial(read_tokens, temperature=1.0, vocab_size=vocab_size)
+        kept, _ = read(model.policy, batch.kept_ids, batch.kept_targets)
+        kept_weights = batch.kept_weights[:, None].expand_as(batch.kept_targets)[batch.kept_targets != -100]
+        metrics["replay_loss"] = -(kept_weights * kept).sum()
+        total = total + metrics["replay_loss"]
     return total, metrics
 
 
@@ -123,6 +130,7 @@ def main(
     prompts: Sequence[Prompt],
     open_reward: Callable[[Tokenizer], Reward],
     *,
+    replay: Callable[[Tokenizer], Sequence[EncodedConversation]] | None = None,
     world: World | None = None,
     allow_drift: Sequence[str] = (),
     announce: Callable[[Job, Device, PromptCounts], None] = lambda job, device, counts: None,
@@ -130,9 +138,10 @@ def main(
 ) -> FitResult:
     """Trains the model of `start` in `folder` from its newest checkpoint, or from the start.
 
-    open_reward: given the policy's tokenizer, what answers are worth. Raises RunLocked when another process trains
-    here, DriftRefused when settings or inputs are not those of the checkpoint, DataError for prompts or rewards that
-    cannot be used, and ModelFileRefused, TokenizerError or TrainingDiverged when an invariant does not hold.
+    open_reward: given the policy's tokenizer, what answers are worth; replay: what is not to be forgotten. Raises
+    RunLocked when another process trains here, DriftRefused when settings or inputs are not those of the checkpoint,
+    DataError for prompts or rewards that cannot be used, and ModelFileRefused, TokenizerError or TrainingDiverged when
+    an invariant does not hold.
     """
     world, wanted = world or World(), settings.fill()
     job = read_job(folder)
@@ -152,8 +161,11 @@ def main(
             "prompts": hash_json([list(one.ids) for one in encoded]),
             **reward.inputs,
         }
+        kept = replay(tokenizer) if replay is not None and wanted.replay_coefficient else []
+        if kept:
+            inputs["replay"] = hash_json([[one.ids.tolist(), one.is_target.tolist()] for one in kept])
         state = {"kl_coefficient": wanted.kl_coefficient, "history": []}
-        stage = _start_stage(llm, encoded, reward, wanted, state, device, world)
+        stage = _start_stage(llm, encoded, reward, wanted, state, device, world, kept)
         if job is None:
             _check_all(stage, reward)
             job = _plan_job(folder, settings, stage, inputs, device, world)
@@ -178,6 +190,7 @@ def _start_stage(
     state: dict[str, Any],
     device: Device,
     world: World,
+    replay: Sequence[EncodedConversation],
 ) -> RolloutBatches:
     """Policy, reference and critic as they are before the first step; without dropout, which would change ratios."""
     policy = Transformer(llm.model.settings.model_copy(update={"dropout": 0.0}))
@@ -190,7 +203,8 @@ def _start_stage(
         critic = start_critic(trunk, head)
     model = ActorCritic(policy, critic).to(device.torch_device).train()
     reference = copy.deepcopy(policy).eval().requires_grad_(False)
-    return RolloutBatches(model, reference, llm.tokenizer, prompts, reward.worth, reward.gold, settings, state, world)
+    worths = reward.worth, reward.gold
+    return RolloutBatches(model, reference, llm.tokenizer, prompts, *worths, settings, state, world, replay)
 
 
 def _check_all(stage: RolloutBatches, reward: Reward) -> None:

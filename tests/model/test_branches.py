@@ -64,7 +64,7 @@ def test_a_row_does_not_grow_without_end() -> None:
     assert [len(row.texts) for row in plant([text[:103] for text in texts], [3] * 5)] == [3, 2]
 
 
-def test_read_where_takes_one_stretch_of_each_row() -> None:
+def test_read_where_takes_what_is_wanted_of_each_row() -> None:
     model = tiny_model(family="qwen3")
     texts, starts = some_texts(model.settings.vocab_size)
     ids = torch.zeros(len(texts), max(map(len, texts)) + 2, dtype=torch.long)
@@ -72,6 +72,7 @@ def test_read_where_takes_one_stretch_of_each_row() -> None:
     for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
         ids[number, : len(text)] = torch.tensor(text)
         is_wanted[number, start : len(text) - 1] = True
+    is_wanted[6, 10:20] = False
     assert not is_wanted[2].any()
     with torch.no_grad():
         torch.testing.assert_close(

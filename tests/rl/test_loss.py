@@ -71,6 +71,9 @@ def every_answer(policy: Transformer, n_tokens: int, advantages: Callable[[Tenso
         value_weights=weights,
         counts=mask.sum(1),
         kl_prices=torch.zeros(len(answers)),
+        kept_ids=targets[:, :0],
+        kept_targets=targets[:, :0],
+        kept_weights=torch.zeros(len(answers)),
     )
 
 

@@ -10,12 +10,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from prosa.corpus import ReadReport
 from prosa.errors import ConfigError, DataError, DriftRefused, ModelFileRefused, TokenizerError, TrainingDiverged
 from prosa.generate import load
 from prosa.metrics import read_metrics
 from prosa.preferences import Prompt
 from prosa.rl import Answer, Reward, encode_prompts, main, write_answers
 from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload, check_tokenizer
+from prosa.sft import Conversation, encode_conversations, make_batch
+from prosa.sft import loss as sft_loss
 from tests.model.tiny import randomise
 from tests.rl.tiny_rl import PROMPTS, TOKENIZER, count_x, open_reward, settings, start_policy
 
@@ -57,6 +60,23 @@ def test_the_price_of_distance_holds_the_policy_back(tmp_path: Path) -> None:
         main(tmp_path / f"{price}", settings(kl_coefficient=price), start, PROMPTS, open_reward, is_shown=False)
         kls.append(read_metrics(tmp_path / f"{price}" / "metrics.jsonl")[-1]["kl"])
     assert kls[1] < 0.5 * kls[0]
+
+
+def test_what_is_replayed_is_not_forgotten(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    said = ({"role": "user", "content": "ab"}, {"role": "assistant", "content": "qrst"})
+    kept = list(encode_conversations(TOKENIZER, [Conversation(said, "test", "here")] * 3, 64, ReadReport()))
+    losses = []
+    for weight in (0.0, 1.0):
+        folder = tmp_path / f"{weight}"
+        asked = settings(replay_coefficient=weight, kl_coefficient=0.0)
+        main(folder, asked, start, PROMPTS, open_reward, replay=lambda tokenizer: kept, is_shown=False)
+        with torch.no_grad():
+            total, _ = sft_loss(load(folder).model, make_batch(kept, [[0]], width=kept[0].length, pad_id=0))
+        losses.append(float(total) / int(kept[0].is_target.sum()))
+    last = read_metrics(tmp_path / "1.0" / "metrics.jsonl")[-2]
+    assert last["replay_loss"] == pytest.approx(losses[1], abs=0.3)
+    assert losses[1] < 0.2 * losses[0]
 
 
 def test_an_adapted_price_comes_to_its_target(tmp_path: Path) -> None:
