@@ -11,7 +11,7 @@ Algorithm = Literal["ppo", "grpo", "rloo"]
 # What each algorithm is known to work with; its papers are named in docs/rl.md.
 _GROUPS: dict[str, Any] = {"prompts_per_step": 32, "answers_per_prompt": 8, "update_epochs": 1}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "ppo": {"prompts_per_step": 64, "answers_per_prompt": 4, "update_epochs": 2, "kl_in": "reward"},
+    "ppo": {"prompts_per_step": 64, "answers_per_prompt": 4, "update_epochs": 1, "kl_in": "reward"},
     "grpo": _GROUPS | {"kl_in": "loss", "advantage": "grpo"},
     "rloo": _GROUPS | {"kl_in": "reward", "advantage": "rloo"},
 }
@@ -84,7 +84,7 @@ class RlSettings(Settings):
     """Weight of the critic's loss."""
     replay_coefficient: float = Field(default=0.0, ge=0)
     """Weight of the loss on the conversations of fine-tuning, learned beside the answers against forgetting."""
-    critic_warmup: int = Field(default=2, ge=0)
+    critic_warmup: int = Field(default=4, ge=0)
     """Steps in which only the critic learns."""
     learning_rate: float = Field(default=0.0, ge=0, le=10)
     """Peak rate of AdamW."""
