@@ -38,6 +38,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("human_rewards", "Reward models of real rankings", report_reward.write_human),
     ("trl_sft", "Fine-tuning beside TRL", report_trl.write_sft),
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
+    ("lm_eval", "Test sets beside lm-evaluation-harness", report_small.write_lm_eval),
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),
     ("tokenizer", "Tokenizer", report_small.write_tokenizer),

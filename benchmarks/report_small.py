@@ -141,6 +141,26 @@ def write_tokenizer(record: dict[str, Any]) -> str:
     )
 
 
+def write_lm_eval(record: dict[str, Any]) -> str:
+    """Each test set beside lm-evaluation-harness."""
+    result = record["result"]
+    rows = [
+        f"| {name} | {one['n_requests']:,} | {', '.join(f'{key} {value:.4g}' for key, value in one['ours'].items())} "
+        f"| {one['largest_difference']:.1g} | {one['largest_difference_of_a_request']:.1g} |"
+        for name, one in sorted(result["sets"].items())
+    ]
+    return "\n".join(
+        [
+            f"The same items, scored here and by lm-evaluation-harness {result['lm_eval']} (its `hf` backend), by a",
+            "small random model: the largest difference of a metric (relative for perplexity), and of a request in nats.",
+            "",
+            "| set | requests | here | metric differs by | a request by |",
+            "| --- | ---: | --- | ---: | ---: |",
+            *rows,
+        ]
+    )
+
+
 def _scaled(values: dict[str, Any], factor: float) -> dict[str, Any]:
     scaled = {name: factor * values[name] for name in ("low", "median", "high")}
     return {**scaled, "values": values["values"]}

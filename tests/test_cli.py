@@ -180,20 +180,22 @@ def test_a_folder_of_ones_own_text_is_enough(call, tmp_path):
 
 
 def test_a_whole_life_ends_with_a_summary(call, tmp_path):
-    code, _, err = call("run", write_settings(tmp_path), "--run", tmp_path / "run", "--lang", "pt")
+    code, _, err = call("run", write_settings(tmp_path), "--until", "base", "--run", tmp_path / "run", "--lang", "pt")
     assert code == 0, err
     for words in ("modelo base", "O que ele escreve agora", "O que foi feito"):
         assert words in err
-    again, _, err = call("run", write_settings(tmp_path), "--run", tmp_path / "run", "--lang", "en")
+    again, _, err = call("run", write_settings(tmp_path), "--until", "base", "--run", tmp_path / "run", "--lang", "en")
     assert again == 0 and "unchanged, kept" in err
 
 
 def test_restart_moves_a_trained_stage_aside(call, tmp_path):
     settings = write_settings(tmp_path)
-    assert call("run", settings, "--run", tmp_path / "run")[0] == 0
-    code, _, err = call("run", settings, "pretrain.steps=6", "--run", tmp_path / "run")
+    assert call("run", settings, "--until", "base", "--run", tmp_path / "run")[0] == 0
+    code, _, err = call("run", settings, "pretrain.steps=6", "--until", "base", "--run", tmp_path / "run")
     assert code == errors.DriftRefused.exit_code and "pretrain" not in err.split("hint:")[0].split("\n")[0]
-    code, _, err = call("run", settings, "pretrain.steps=6", "--run", tmp_path / "run", "--restart", "base")
+    code, _, err = call(
+        "run", settings, "pretrain.steps=6", "--until", "base", "--run", tmp_path / "run", "--restart", "base"
+    )
     assert code == 0 and (tmp_path / "run" / "base.1" / "model").is_dir()
 
 

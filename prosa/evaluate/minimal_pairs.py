@@ -3,6 +3,7 @@
 As BLiMP measures it (Warstadt et al., TACL 8, 2020): the probabilities of whole sentences are compared.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -100,22 +101,27 @@ def read_minimal_pairs(path: Path) -> list[MinimalPair]:
     """Pairs of a .jsonl file, gzipped or not, or of all such files of a folder: BLiMP's own fields (`sentence_good`,
     `sentence_bad`, `UID`, `linguistics_term`, `field`) or `good`, `bad`, `uid`, `term`, `field`.
 
-    Raises DataError naming the line without two sentences.
+    A pair of equal sentences, of which BLiMP has some, asks nothing: it is left out with a warning. Raises DataError
+    naming the line without two sentences.
     """
     files = sorted(path.glob("*.jsonl*")) if path.is_dir() else [path]
     if not files:
         raise DataError(f"`{path}` has no .jsonl files")
     pairs = []
+    n_equal = 0
     for place, record in (found for file in files for found in read_records(file)):
         prefix = "sentence_" if "sentence_good" in record else ""
         good, bad = text_of(record, f"{prefix}good", place), text_of(record, f"{prefix}bad", place)
         if good == bad:
-            raise DataError(f"`{place}`: both sentences are the same")
+            n_equal += 1
+            continue
         paradigm, term = (
             record.get("uid", record.get("UID", "")),
             record.get("term", record.get("linguistics_term", "")),
         )
         pairs.append(MinimalPair(good, bad, str(paradigm), str(term), str(record.get("field", ""))))
+    if n_equal:
+        warnings.warn(f"`{path}`: {n_equal} pairs of equal sentences are left out", stacklevel=2)
     return pairs
 
 

@@ -77,8 +77,11 @@ def test_reads_both_forms_and_folders(tmp_path: Path) -> None:
 def test_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a.jsonl:1`: `bad` is None"):
         read_minimal_pairs(write_lines(tmp_path / "a.jsonl", {"good": "x"}))
-    with pytest.raises(DataError, match=r"a.jsonl:1`: both sentences are the same"):
-        read_minimal_pairs(write_lines(tmp_path / "a.jsonl", {"good": "x", "bad": "x"}))
+    with pytest.warns(UserWarning, match="1 pairs of equal sentences are left out"):
+        pairs = read_minimal_pairs(
+            write_lines(tmp_path / "a.jsonl", {"good": "x", "bad": "x"}, {"good": "x", "bad": "y"})
+        )
+    assert pairs == [MinimalPair("x", "y")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"has no .jsonl files"):
         read_minimal_pairs(tmp_path / "empty")

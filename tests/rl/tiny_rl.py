@@ -30,7 +30,7 @@ def settings(**changes: object) -> RlSettings:
     quick: dict[str, object] = {
         "prompts_per_step": 16, "answers_per_prompt": 4, "minibatches": 2, "max_new_tokens": 6, "steps": 16,
         "learning_rate": 2e-2, "device": "cpu", "threads": 1, "unended_penalty": 0.0, "kl_coefficient": 0.01,
-        "critic_warmup": 1, "dtype": "float32",
+        "critic_warmup": 1, "update_epochs": 2, "dtype": "float32",
     }  # fmt: skip
     return RlSettings(**quick | changes)  # type: ignore[arg-type]
 
