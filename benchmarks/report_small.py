@@ -152,7 +152,7 @@ def write_lm_eval(record: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"The same items, scored here and by lm-evaluation-harness {result['lm_eval']} (its `hf` backend), by a",
-            "small random model: the largest difference of a metric (relative for perplexity) and of a request in nats.",
+            "small random model: the largest difference of a metric (relative for perplexity), of a request in nats.",
             "",
             "| set | requests | here | metric differs by | a request by |",
             "| --- | ---: | --- | ---: | ---: |",
