@@ -28,7 +28,7 @@ from prosa.preferences import (
 )
 from prosa.rundir import hash_file, record_stage, write_json_durably
 from prosa.streams import derive_seed
-from prosa.tables import print_choices, print_warning
+from prosa.tables import print_choices, print_left_out
 from prosa.training import FitResult, join_world, wait_for_main
 from prosa.wording import Language
 
@@ -116,8 +116,7 @@ def sample_answers(
             read_report=read_report,
             progress=bar.update,
         )
-    for reason, n in {**read_report.rejected.counts, **read_report.skipped.counts}.items():
-        print_warning(f"{n:,} prompts: {reason}")
+    print_left_out(read_report, "prompts")
     return report
 
 
@@ -224,5 +223,4 @@ def _gold_reward(town: world.World, task_id: str, answer: Answer) -> float:
 
 def _announce(language: Language, job: sft.Job, device: Device, data: sft.SftData) -> None:
     print_choices(job.choices, device, language=language)
-    for reason, n in {**data.report.rejected.counts, **data.report.skipped.counts}.items():
-        print_warning(f"{n:,} conversations: {reason}")
+    print_left_out(data.report, "conversations")

@@ -20,7 +20,7 @@ from prosa.model import load_settings
 from prosa.preferences import Prompt, SampleSettings, read_prompts
 from prosa.reward import RewardFunction, hash_trunk
 from prosa.rundir import hash_file, hash_json, record_stage, write_durably
-from prosa.tables import print_choices, print_warning
+from prosa.tables import print_choices, print_left_out, print_warning
 from prosa.tokenizer import Tokenizer
 from prosa.training import FitResult, join_world, wait_for_main
 from prosa.wording import Language
@@ -122,8 +122,7 @@ def read_rl_prompts(life: LifeSettings) -> list[Prompt]:
     report = ReadReport()
     asked = SampleSettings(prompts=source, n_prompts=settings.n_prompts, seed=life.sample.seed + settings.seed + 1)
     prompts = read_prompts(asked, report)
-    for reason, n in {**report.rejected.counts, **report.skipped.counts}.items():
-        print_warning(f"{n:,} prompts: {reason}")
+    print_left_out(report, "prompts")
     return prompts
 
 
@@ -133,7 +132,7 @@ def open_reward(run: Path, life: LifeSettings, tokenizer: Tokenizer) -> rl.Rewar
     town = world_of(life)
     gold_wanted = life.rl.gold or ("world" if town and life.rl.prompts == "world:" else "")
     gold = _open_worth(run, life, gold_wanted, tokenizer) if gold_wanted else None
-    folder = run / "reward" / "model" if wanted == "model" else Path(wanted)
+    folder = _reward_folder(run, wanted)
     if wanted == "model" and not folder.is_dir():
         raise ConfigError(f"`{run}` has no reward model yet", hint="`prosa reward` trains one, or set rl.reward=world")
     if folder.is_dir():
@@ -150,8 +149,11 @@ def _open_worth(run: Path, life: LifeSettings, wanted: str, tokenizer: Tokenizer
         return rl.worth_by_town(town)
     if ".py:" in wanted:
         return rl.worth_by_function(rl.load_function(wanted))
-    folder = run / "reward" / "model" if wanted == "model" else Path(wanted)
-    return rl.worth_by_model(RewardFunction.load(folder, tokenizer=tokenizer), tokenizer)
+    return rl.worth_by_model(RewardFunction.load(_reward_folder(run, wanted), tokenizer=tokenizer), tokenizer)
+
+
+def _reward_folder(run: Path, wanted: str) -> Path:
+    return run / "reward" / "model" if wanted == "model" else Path(wanted)
 
 
 def _read_replay(life: LifeSettings, begin: Path, tokenizer: Tokenizer) -> Sequence[sft.EncodedConversation]:

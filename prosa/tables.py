@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from prosa.corpus import ReadReport
 from prosa.device import Device
 from prosa.evaluate import Evaluation, ModelComparison, comparison_table, evaluation_table
 from prosa.generate import Candidate, ExplainedStep, render_step
@@ -102,6 +103,12 @@ def print_stage(language: Language, stage: str, text: str, seconds: float | None
 
 def print_warning(text: str) -> None:
     err_console().print(Text(f"! {text}", style="yellow"))
+
+
+def print_left_out(report: ReadReport, things: str) -> None:
+    """A warning for each reason why some of the things were not read."""
+    for reason, n in {**report.rejected.counts, **report.skipped.counts}.items():
+        print_warning(f"{n:,} {things}: {reason}")
 
 
 def print_choices(

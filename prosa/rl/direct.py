@@ -30,7 +30,7 @@ from prosa.reward import (
     encode_rankings,
     ranking_loss,
 )
-from prosa.rl.policy import read_tokens
+from prosa.rl.policy import read_tokens, start_policy
 from prosa.rundir import hash_json
 from prosa.sft import hash_weights
 from prosa.tokenizer import Tokenizer
@@ -236,8 +236,7 @@ def _read(settings: DirectSettings, start: Path, ranked: Sequence[RankedAnswers]
     validation, _ = encode_rankings(held_out, tokenizer, context_length, uses_ties=False)
     if not train:
         raise DataError(f"none of {counts.n_given} rankings says which answer is better", hint="rank more answers")
-    policy = Transformer(llm.model.settings.model_copy(update={"dropout": 0.0}))
-    policy.load_state_dict(llm.model.state_dict())
+    policy = start_policy(llm.model)
     rankings = [[one.item_id, one.sequences, one.groups, one.weight] for one in (*train, *validation)]
     inputs = {"policy": hash_weights(llm.model), "tokenizer": tokenizer.hash, "rankings": hash_json(rankings)}
     return _Data(policy, tokenizer, train, validation, inputs)

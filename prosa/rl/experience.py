@@ -79,7 +79,7 @@ class Experience:
 class RolloutBatches:
     """The batches of `fit`: at each step's first update the policy answers anew; the others learn from those answers.
 
-    price: its entry `kl_coefficient` is read when a step begins and adapted when its answers are known.
+    state: its entry `kl_coefficient` is read when a step begins and adapted when its answers are known.
     """
 
     def __init__(

@@ -45,6 +45,13 @@ class ActorCritic(nn.Module):
         self.critic = critic
 
 
+def start_policy(model: Transformer) -> Transformer:
+    """A copy without dropout, which would make a log-probability a random number."""
+    policy = Transformer(model.settings.model_copy(update={"dropout": 0.0}))
+    policy.load_state_dict(model.state_dict())
+    return policy
+
+
 def start_critic(trunk: Transformer, head: Float[Tensor, " C"] | None) -> Critic:
     """A critic on a copy of `trunk`, its head a reward model's (Huang et al. 2024, arXiv:2403.17031) or 0."""
     critic = Critic(trunk.settings)

@@ -23,7 +23,7 @@ from prosa.preferences import Prompt
 from prosa.rl.advantages import estimate_kl
 from prosa.rl.experience import RlBatch, RolloutBatches, describe, token_records, updates_per_step
 from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload, check_tokenizer
-from prosa.rl.policy import ActorCritic, read_tokens, start_critic
+from prosa.rl.policy import ActorCritic, read_tokens, start_critic, start_policy
 from prosa.rl.rollouts import EncodedPrompt, PromptCounts, encode_prompts, write_answers
 from prosa.rl.settings import RlSettings
 from prosa.rl.watch import WINDOW, find_peak, reason_to_stop, summarize
@@ -192,9 +192,8 @@ def _start_stage(
     world: World,
     replay: Sequence[EncodedConversation],
 ) -> RolloutBatches:
-    """Policy, reference and critic as they are before the first step; without dropout, which would change ratios."""
-    policy = Transformer(llm.model.settings.model_copy(update={"dropout": 0.0}))
-    policy.load_state_dict(llm.model.state_dict())
+    """Policy, reference and critic as they are before the first step."""
+    policy = start_policy(llm.model)
     critic = None
     if settings.algorithm == "ppo":
         trunk, head = llm.model, None
