@@ -75,8 +75,8 @@ def sample_answers(
 ) -> list[Item]:
     """Up to `k` different answers to each prompt, sampled as `sampling` says (its `n` and `seed` are set here).
 
-    `n_borrowed` of the k are answers to other prompts given here, in the same language. Answers are compared as people
-    see them, without white space around them. Where some are equal, as many again are drawn, at most `max_tries` times
+    `n_borrowed` of the k are answers to other prompts given here, of any language. Answers are compared as people see
+    them, without white space around them. Where some are equal, as many again are drawn, at most `max_tries` times
     in all; a prompt with one answer only makes no item. `report` counts it all. Raises ConfigError where less than two
     are its own, DataError for a malformed prompt.
     """
@@ -246,16 +246,11 @@ def _draw(
 def _borrow(
     written: Sequence[tuple[Prompt, list[Answer]]], prompt: Prompt, own: Sequence[Answer], n: int, seed: int
 ) -> list[Answer]:
-    """Up to `n` different answers to other prompts in the language of `prompt`, none like its own."""
+    """Up to `n` different answers to other prompts, none like its own; some come in another language than `prompt`."""
     if not n:
         return []
     texts = {answer.text.strip() for answer in own}
-    others = [
-        answer
-        for other, answers in written
-        if other is not prompt and other.language == prompt.language
-        for answer in answers
-    ]
+    others = [answer for other, answers in written if other is not prompt for answer in answers]
     stream = numpy_stream(seed, f"borrowed answers {item_id(prompt.messages, ())}")
     chosen: dict[str, Answer] = {}
     for number in stream.permutation(len(others)):

@@ -51,8 +51,8 @@ _MICRO_BATCH_TOKENS = 8192
 _CHECKED_PROMPTS = 32
 # Ratios beyond e^20 are already clipped to nothing, and would overflow.
 _MAX_LOG_RATIO = 20.0
-# Answers of each step kept token by token.
-_RECORDS = 4
+# Answers of each step kept token by token, and the steps between those that are shown.
+_RECORDS, _SHOW_EVERY = 4, 10
 
 
 class Job(Settings):
@@ -291,6 +291,7 @@ def _fit_settings(s: RlSettings, steps: int, n_rows: int, micro_batch: int, rate
         seed=s.seed,
         evaluate_every=updates,
         sample_every=updates,
+        show_every=_SHOW_EVERY * updates,
         save_every=s.save_every * updates,
         keep_checkpoints=s.keep_checkpoints,
         group_steps=updates,
@@ -376,10 +377,11 @@ class _Watch:
 
 
 def _finish(folder: Path, stage: RolloutBatches, result: FitResult) -> None:
-    """`model/` is the last policy, or that of the peak where training ended because it was past."""
-    policy: Transformer = stage.model.policy
-    if result.stopped_by:
-        policy = load(folder / "peak").model
+    """`model/` is the last policy, or that of the peak where training ended because it was past, and of the start."""
+    policy: Transformer = load(folder / "peak").model if result.stopped_by else copy.deepcopy(stage.model.policy)
+    with torch.no_grad():
+        for mine, first in zip(policy.parameters(), stage.reference.parameters(), strict=True):
+            mine.lerp_(first, stage.settings.start_share)
     save_model(folder / "model", policy, stage.tokenizer)
     summary = summarize(stage.state["history"]) | {"stopped_by": result.stopped_by, "seconds": stage.seconds}
     write_json_durably(folder / "course.json", summary)

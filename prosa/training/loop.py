@@ -47,6 +47,7 @@ class FitSettings(Settings):
     is_compiled: bool = False
     evaluate_every: int = 100
     sample_every: int = 500
+    show_every: int = 1
     save_every: int = 500
     keep_checkpoints: int = 2
     # Steps that belong together: the run is saved, stopped and rolled back between such groups only.
@@ -123,14 +124,13 @@ def fit(
     check_batch(settings.batch_size, world)
     run = _Run(model, loss, batches, settings, folder, fingerprint, device, world, flops_per_token, state)
     run.resume(allow_drift)
-    is_shown = is_shown and world.is_main
     with (
         catch_stop_signals() as stop,
-        Progress("training", settings.steps, is_shown=is_shown) as bar,
+        Progress("training", settings.steps, is_shown=is_shown and world.is_main) as bar,
         Trackers(trackers if world.is_main else (), folder, resume_step=run.position.step) as tracked,
     ):
         run.open_logs()
-        if settings.is_compiled and is_shown:
+        if settings.is_compiled:
             bar.print(Text("compiling the training step; the first time this takes about half a minute", style="dim"))
         return _run_steps(run, bar, tracked, stop, evaluate, sample, until)
 
@@ -187,7 +187,8 @@ def _run_steps(
         if run.world.is_main and (is_last or step % settings.sample_every == 0):
             for record in sample():
                 run.samples.write(step, record)
-                bar.print(render_sample(step, record))
+                if is_last or step % settings.show_every == 0:
+                    bar.print(render_sample(step, record))
         if is_saving:
             run.save()
         if is_stopping and not is_last and not reason:
@@ -214,7 +215,7 @@ class _Run:
     ) -> None:
         self.model, self.batches, self.settings = model, batches, settings
         self.state = {} if state is None else state
-        self.folder, self.fingerprint = folder, fingerprint
+        self.folder, self.checkpoints, self.fingerprint = folder, folder / "checkpoints", fingerprint
         self.device, self.world, self.flops_per_token = device, world, flops_per_token
         self.loss: Loss = torch.compile(loss, dynamic=False) if settings.is_compiled else loss
         self.optimizer = MuonAdamW(model, settings.optimizer)
@@ -222,10 +223,6 @@ class _Run:
         self.tokens_per_second = 0.0
         self.metrics: MetricsLog
         self.samples: MetricsLog
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
 
     @property
     def matmul_share(self) -> float:

@@ -141,13 +141,15 @@ def test_borrowed_answers_are_those_of_other_prompts(llm: LanguageModel) -> None
     items, report = sample(llm, prompts, k=4, n_borrowed=2)
     own = {item.messages[0]["content"]: [a for a in item.answers if not a.sampling.get("borrowed")] for item in items}
     assert report.n_borrowed == sum(len(item.answers) for item in items) - report.n_answers == 2 * len(items)
+    came_from = set()
     for item in items:
         borrowed = [answer for answer in item.answers if answer.sampling.get("borrowed")]
-        others = [other for other in items if other.language == item.language and other is not item]
-        texts = {answer.text for other in others for answer in own[other.messages[0]["content"]]}
+        others = [other for other in items if other is not item]
+        texts = {answer.text: other.language for other in others for answer in own[other.messages[0]["content"]]}
+        came_from |= {(item.language, texts[answer.text]) for answer in borrowed}
         assert len(borrowed) == 2
-        assert {answer.text for answer in borrowed} <= texts
         assert len({answer.text.strip() for answer in item.answers}) == len(item.answers)
+    assert came_from == {("p", "p"), ("p", "e"), ("e", "p"), ("e", "e")}
     assert sample(llm, prompts, k=4, n_borrowed=2)[0] == items
     with pytest.raises(ConfigError, match="nothing to rank"):
         sample(llm, prompts, k=4, n_borrowed=3)
