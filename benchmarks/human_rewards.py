@@ -200,6 +200,8 @@ def summarize(name: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("human_rewards", __doc__, needs_data=True)
+    # Ten models a set: five folds by two seeds.
+    parser.set_defaults(seeds=2)
     parser.add_argument("--trunk", type=Path, help="a model folder; without it one is trained first")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training the trunk (default: 10)")
     parser.add_argument("--epochs", type=float, default=2.0, help="over the rankings of the other folds (default: 2)")

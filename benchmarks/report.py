@@ -12,7 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import agreement, report_real_input, report_reward, report_shakespeare, report_small, report_trl
+from benchmarks import (
+    agreement,
+    report_real_input,
+    report_reward,
+    report_rl,
+    report_shakespeare,
+    report_small,
+    report_trl,
+)
 from benchmarks.curves import draw_curve
 from benchmarks.measure import REPO, RESULTS, say
 
@@ -36,6 +44,8 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("reward_kwise", "Whole rankings or pairs", report_reward.write_kwise),
     ("agreement", "How far people agree", agreement.write_agreement),
     ("human_rewards", "Reward models of real rankings", report_reward.write_human),
+    ("rl_learning", "Reinforcement learning where the truth is known", report_rl.write_learning),
+    ("rl_town", "What reinforcement learning does to the town", report_rl.write_town),
     ("trl_sft", "Fine-tuning beside TRL", report_trl.write_sft),
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
     ("lm_eval", "Test sets beside lm-evaluation-harness", report_small.write_lm_eval),

@@ -14,7 +14,6 @@ from prosa.preferences import RankedAnswers, Ranking, SimulatedAnnotator
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _CONTEXT = 96
-TRUNK = {"n_layer": 2, "d_model": 64, "n_head": 2, "n_kv_head": 2, "d_head": 32, "d_ff": 192}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,13 @@ def rank_items(items: Sequence[LetterItem], annotator: SimulatedAnnotator | None
     return ranked
 
 
-def write_trunk(folder: Path, seed: int) -> Path:
+def write_trunk(folder: Path, seed: int, *, n_layer: int = 2, width: int = 64) -> Path:
     """A random byte-level trunk, so that everything learned is learned from the rankings."""
     from prosa.model import ModelSettings, Transformer, init_weights, save_model
     from prosa.tokenizer import Tokenizer
 
-    model = Transformer(ModelSettings(vocab_size=260, context_length=_CONTEXT, **TRUNK))  # type: ignore[arg-type]
+    shape = {"n_layer": n_layer, "d_model": width, "n_head": width // 32, "n_kv_head": width // 32, "d_ff": 3 * width}
+    model = Transformer(ModelSettings(vocab_size=260, context_length=_CONTEXT, d_head=32, **shape))  # type: ignore[arg-type]
     init_weights(model, seed)
     save_model(folder, model, Tokenizer([]))
     return folder

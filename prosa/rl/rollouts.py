@@ -45,35 +45,29 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PromptCounts:
-    """What became of the prompts that were given: repeated ones and those without room for an answer are left out."""
+    """What became of the prompts that were given: those without room for an answer are left out."""
 
     n_given: int
     n_kept: int
-    n_repeated: int
     n_too_long: int
 
 
 def encode_prompts(
     tokenizer: Tokenizer, prompts: Sequence[Prompt], *, context_length: int, max_new_tokens: int
 ) -> tuple[list[EncodedPrompt], PromptCounts]:
-    """Every different prompt that leaves room for an answer; DataError if there is none."""
-    kept: dict[tuple[int, ...], EncodedPrompt] = {}
-    n_repeated = n_too_long = 0
-    for prompt in prompts:
-        ids = tuple(render_conversation(tokenizer, prompt.messages, add_generation_prompt=True)[0])
-        if len(ids) + max_new_tokens > context_length:
-            n_too_long += 1
-        elif ids in kept:
-            n_repeated += 1
-        else:
-            kept[ids] = EncodedPrompt(prompt, ids)
+    """Every prompt that leaves room for an answer; DataError if there is none."""
+    encoded = [
+        EncodedPrompt(prompt, tuple(render_conversation(tokenizer, prompt.messages, add_generation_prompt=True)[0]))
+        for prompt in prompts
+    ]
+    kept = [prompt for prompt in encoded if len(prompt.ids) + max_new_tokens <= context_length]
     if not kept:
         raise DataError(
-            f"none of {len(prompts)} prompts can be answered: {n_too_long} leave no room for {max_new_tokens} tokens "
-            f"in a context of {context_length}",
+            f"none of {len(prompts)} prompts can be answered: they leave no room for {max_new_tokens} tokens in a "
+            f"context of {context_length}",
             hint="give shorter prompts, or lower max_new_tokens",
         )
-    return list(kept.values()), PromptCounts(len(prompts), len(kept), n_repeated, n_too_long)
+    return kept, PromptCounts(len(prompts), len(kept), len(prompts) - len(kept))
 
 
 def write_answers(
