@@ -36,8 +36,9 @@ from prosa.streams import numpy_stream
 _FOLDS = 5
 _LARGEST_K, _ROUNDS = 8, 3
 _SMOKE_RANKINGS = 40
-# Essays have some 800 tokens.
 _CONTEXT = 1024
+# Of the texts that an essay's theme comes with, which are longer than the essay and the same for all of them.
+_THEME_LETTERS = 500
 # Always choosing the longer text, as told of these files.
 _STATED_LENGTH = {"ukpconvarg1": 0.774, "essay_br": 0.724, "oasst_ranks": 0.696, "hh_rlhf_harmless": 0.439}
 
@@ -47,11 +48,15 @@ Rankings = Sequence[RankedAnswers]
 
 @dataclass(frozen=True, slots=True)
 class HumanSet:
-    """What is learned from, what is measured on, and the rankings of single annotators where there are several."""
+    """What is learned from, what is measured on, and the rankings of single annotators where there are several.
+
+    rounds: how often a long ranking is cut anew.
+    """
 
     learned: list[RankedAnswers]
     tested: list[RankedAnswers]
     by_annotator: list[RankedAnswers]
+    rounds: int = _ROUNDS
 
 
 def read_ukp(data: Path, n: int | None) -> HumanSet:
@@ -68,8 +73,15 @@ def read_ukp(data: Path, n: int | None) -> HumanSet:
 def read_essays(data: Path, n: int | None) -> HumanSet:
     """Learned from whole rankings by grade; measured, as others do, on pairs at least 80 points apart."""
     path = locate(data, "prefs/essay_br/ranked_essays.jsonl.gz")
-    tested = list(islice(read_essay_br(path, ReadReport(), min_gap=80), n))
-    return HumanSet(list(islice(read_essay_br(path, ReadReport()), n)), tested, [])
+    tested = map(shorten, islice(read_essay_br(path, ReadReport(), min_gap=80), n))
+    learned = map(shorten, islice(read_essay_br(path, ReadReport()), n))
+    return HumanSet(list(learned), list(tested), [], rounds=1)
+
+
+def shorten(one: RankedAnswers) -> RankedAnswers:
+    """With the beginning of its prompt."""
+    [message] = one.messages
+    return replace(one, messages=({**message, "content": message["content"][:_THEME_LETTERS]},))
 
 
 def read_squality(data: Path, n: int | None) -> HumanSet:
@@ -114,15 +126,15 @@ def fold_of(one: RankedAnswers) -> int:
     return int(prompt_hash(one.messages)[:8], 16) % _FOLDS
 
 
-def cut_rankings(ranked: Rankings, seed: int) -> list[RankedAnswers]:
-    """Rankings of more than eight answers as several of at most eight, drawn anew in each of three rounds."""
+def cut_rankings(ranked: Rankings, seed: int, rounds: int) -> list[RankedAnswers]:
+    """Rankings of more than eight answers as several of at most eight, drawn anew in each of the rounds."""
     cut = []
     for number, one in enumerate(ranked):
         order = one.ranking.ranked
         if len(order) <= _LARGEST_K:
             cut.append(one)
             continue
-        for turn in range(_ROUNDS):
+        for turn in range(rounds):
             drawn = numpy_stream(seed, "cut rankings", number, turn).permutation(order)
             for few in np.array_split(drawn, -(-len(order) // _LARGEST_K)):
                 groups = (tuple(index for index in group if index in few) for group in one.ranking.groups)
@@ -139,7 +151,8 @@ def measure_set(found: HumanSet, trunk: Path, folder: Path, seed: int, epochs: f
         learned = [one for one in found.learned if fold_of(one) != fold]
         asked = [one for one in (*found.tested, *found.by_annotator) if fold_of(one) == fold]
         if learned and asked:
-            scores |= score_left_out(folder / f"fold-{fold}", trunk, cut_rankings(learned, seed), asked, seed, epochs)
+            cut = cut_rankings(learned, seed, found.rounds)
+            scores |= score_left_out(folder / f"fold-{fold}", trunk, cut, asked, seed, epochs)
 
     def scored(ranked: Rankings) -> tuple[list[RankedAnswers], list[list[float]]]:
         keys = [[(prompt_hash(one.messages), text) for text in one.answers] for one in ranked]

@@ -121,7 +121,7 @@ def read_rl_prompts(life: LifeSettings) -> list[Prompt]:
     source = town if settings.prompts == "world:" and town else settings.prompts
     report = ReadReport()
     asked = SampleSettings(prompts=source, n_prompts=settings.n_prompts, seed=life.sample.seed + settings.seed + 1)
-    prompts = read_prompts(asked, report, has_repeats=True)
+    prompts = read_prompts(asked, report)
     print_left_out(report, "prompts")
     return prompts
 

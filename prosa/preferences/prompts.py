@@ -60,16 +60,15 @@ class _Conversation(Protocol):
     def origin(self) -> str: ...
 
 
-def read_prompts(settings: SampleSettings, report: ReadReport, *, has_repeats: bool = False) -> list[Prompt]:
+def read_prompts(settings: SampleSettings, report: ReadReport) -> list[Prompt]:
     """The first `n_prompts` of the source, in order.
 
     Of a conversation (OpenAI messages, ShareGPT) what comes up to its last question; of other records `prompt`,
-    `instruction` or `question`. Records without a question are counted in `report`. Of the world's tasks only
-    different ones, unless `has_repeats`: then there are equally many of each kind. Raises DataError if the source is
+    `instruction` or `question`. Records without a question are counted in `report`. Raises DataError if the source is
     not there or none is left.
     """
     if settings.prompts.startswith("world:"):
-        return prompts_of_tasks(_world_tasks(settings, has_repeats))
+        return prompts_of_tasks(_world_tasks(settings))
     prompts = list(islice(_file_prompts(settings.prompts, report), settings.n_prompts))
     if not prompts:
         raise DataError(f"`{settings.prompts}` holds no prompt", hint="docs/preferences.md lists what can be read")
@@ -99,19 +98,19 @@ def gold_ranking(town: world.World, item: Item) -> Ranking | None:
     return ranking if len(ranking.groups) > 1 else None
 
 
-def _world_tasks(settings: SampleSettings, has_repeats: bool) -> list[world.Task]:
-    """As many tasks to train on of each kind and language, drawn apart from those of the fine-tuning.
+def _world_tasks(settings: SampleSettings) -> list[world.Task]:
+    """As many different tasks to train on of each kind and language, drawn apart from those of the fine-tuning.
 
-    What fine-tuning saw little of, above all questions that nobody can answer, is ranked as often as the rest. Without
-    repeats a kind of few wordings ends early, and the others take its place.
+    What fine-tuning saw little of, above all questions that nobody can answer, is ranked as often as the rest. A kind
+    of few wordings ends early, and the others take its place.
     """
     town = world.build_world(world.parse_world(settings.prompts))
     groups = [(kind, language) for kind in world.TASK_KINDS for language in town.settings.languages]
     n_drawn = _DRAWS_FOR_EACH * -(-settings.n_prompts // len(groups))
-    seed = settings.seed + 1
-    tasks = [town.tasks(language, split="train", n=n_drawn, seed=seed, kinds=[kind]) for kind, language in groups]
-    if not has_repeats:
-        tasks = [_different(some) for some in tasks]
+    tasks = [
+        _different(town.tasks(language, split="train", n=n_drawn, seed=settings.seed + 1, kinds=[kind]))
+        for kind, language in groups
+    ]
     dealt = chain.from_iterable(zip_longest(*tasks))
     return list(islice((task for task in dealt if task is not None), settings.n_prompts))
 

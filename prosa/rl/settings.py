@@ -29,7 +29,7 @@ class RlSettings(Settings):
     prompts: str = Field(default="world:", min_length=1)
     """`world:`, a file or folder of conversations or prompts, or `hf:owner/name[:config][:split]`."""
     n_prompts: int = Field(default=2000, ge=1)
-    """At most so many; of the town's tasks as many of each kind."""
+    """At most so many; of the town's tasks different ones."""
     prompts_per_step: int = Field(default=0, ge=0, le=1_000_000)
     """Prompts answered with one and the same policy."""
     answers_per_prompt: int = Field(default=0, ge=0, le=1024)
