@@ -5,9 +5,11 @@ from prosa.reward.batches import (
     RankedBatches,
     RankingCounts,
     RewardBatch,
+    check_pad,
     encode_answers,
     encode_rankings,
     expand_pairs,
+    hash_rankings,
 )
 from prosa.reward.best_of_n import BestOf, BestOfFit, best_of_n, fit_best_of_n
 from prosa.reward.calibration import (
@@ -54,6 +56,7 @@ __all__ = [
     "best_of_n",
     "card_table",
     "centering",
+    "check_pad",
     "check_reward_tokenizer",
     "combine_heads",
     "disagreement",
@@ -65,6 +68,7 @@ __all__ = [
     "fit_best_of_n",
     "fit_temperature",
     "group_by_length",
+    "hash_rankings",
     "hash_trunk",
     "load_reward",
     "load_reward_model",

@@ -128,10 +128,11 @@ def encode_answers(
 
 
 def check_pad(tokenizer: Tokenizer) -> None:
-    """TokenizerError if padding looks like an end: every program would then read the score at a wrong place."""
+    """TokenizerError if padding looks like an end: scores would be read, and answers cut, at a wrong place."""
     if tokenizer.pad_id in (tokenizer.end_of_text_id, tokenizer.im_end_id):
         raise TokenizerError(
-            f"the tokenizer pads with {tokenizer.pad_id}, which also ends texts", hint="give padding an id of its own"
+            f"the tokenizer pads with {tokenizer.pad_id}, which also ends texts",
+            hint="give padding an id of its own, as `prosa tokenizer` does",
         )
 
 

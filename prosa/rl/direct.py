@@ -28,10 +28,10 @@ from prosa.reward import (
     RewardBatch,
     agreement,
     encode_rankings,
+    hash_rankings,
     ranking_loss,
 )
 from prosa.rl.policy import read_tokens, start_policy
-from prosa.rundir import hash_json
 from prosa.sft import hash_weights
 from prosa.tokenizer import Tokenizer
 from prosa.training import (
@@ -237,8 +237,7 @@ def _read(settings: DirectSettings, start: Path, ranked: Sequence[RankedAnswers]
     if not train:
         raise DataError(f"none of {counts.n_given} rankings says which answer is better", hint="rank more answers")
     policy = start_policy(llm.model)
-    rankings = [[one.item_id, one.sequences, one.groups, one.weight] for one in (*train, *validation)]
-    inputs = {"policy": hash_weights(llm.model), "tokenizer": tokenizer.hash, "rankings": hash_json(rankings)}
+    inputs = {"policy": hash_weights(llm.model), "tokenizer": tokenizer.hash, "rankings": hash_rankings(ranked)}
     return _Data(policy, tokenizer, train, validation, inputs)
 
 

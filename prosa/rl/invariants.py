@@ -19,15 +19,6 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 _LEAST_END_PROBABILITY = 1e-7
 
 
-def check_tokenizer(tokenizer: Tokenizer) -> None:
-    """TokenizerError if padding is an end: answers would never learn to stop, or masks would cut them short."""
-    if tokenizer.pad_id in (tokenizer.im_end_id, tokenizer.end_of_text_id):
-        raise TokenizerError(
-            "the tokenizer's padding token is one of its end tokens, so an end cannot be told from padding",
-            hint="use a tokenizer with a padding token of its own, as `prosa tokenizer` makes it",
-        )
-
-
 def check_answers(answers: Sequence[Answer], tokenizer: Tokenizer) -> None:
     """TokenizerError if a prompt is not rendered by the one rule, or an answer has no token to learn from."""
     for answer in answers:

@@ -20,9 +20,10 @@ from prosa.errors import ConfigError
 from prosa.generate import LanguageModel, load
 from prosa.model import ModelSettings, Transformer, count_parameters, flops_per_token, save_model
 from prosa.preferences import Prompt
+from prosa.reward import check_pad
 from prosa.rl.advantages import estimate_kl
 from prosa.rl.experience import RlBatch, RolloutBatches, describe, token_records, updates_per_step
-from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload, check_tokenizer
+from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload
 from prosa.rl.policy import ActorCritic, read_tokens, start_critic, start_policy
 from prosa.rl.rollouts import EncodedPrompt, PromptCounts, encode_prompts, write_answers
 from prosa.rl.settings import RlSettings
@@ -150,7 +151,7 @@ def main(
     with open_stage(folder, world):
         llm = load(start)
         tokenizer = llm.tokenizer
-        check_tokenizer(tokenizer)
+        check_pad(tokenizer)
         reward = open_reward(tokenizer)
         encoded, counts = encode_prompts(
             tokenizer, prompts, context_length=llm.model.settings.context_length, max_new_tokens=wanted.max_new_tokens
