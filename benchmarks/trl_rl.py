@@ -76,7 +76,7 @@ def train_ours(town: LetterTown, run: Path, algorithm: str, precision: str, step
     values = {"name": "letters", "corpus": {"sources": [{"path": "world:small"}]}, "rl": settings}
     run.mkdir(parents=True)
     (run / "prosa.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
-    seconds, peak, _ = run_measured(prosa_words("rl", run, "--from", town.start), threads=threads)
+    seconds, peak, _ = run_measured(prosa_words("rl", run, "--start", town.start), threads=threads)
     lines = (run / "policy" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     trained = sum(json.loads(line)["time"]["seconds"] for line in lines)
     return Timed(seconds, trained, peak, steps, run / "policy" / "model")

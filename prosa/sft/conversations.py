@@ -18,7 +18,7 @@ from prosa.corpus import ReadReport, read_rows, world
 from prosa.tokenizer import roles_after
 
 # Tasks of the built-in world in each of its languages, where nothing else is said.
-_WORLD_TASKS = 2000
+_WORLD_TASKS = 4000
 
 _MESSAGE_FIELDS = ("messages", "conversations", "conversation", "turns", "dialogue", "dialog", "chat")
 _PROMPT_FIELDS = ("instruction", "prompt", "question", "query", "input")
@@ -71,7 +71,7 @@ class ConversationSource(Settings):
     weight: float = Field(1.0, gt=0, le=1000)
     """How often an epoch reads each conversation: 2 is twice, 0.5 a half of them, drawn anew each epoch."""
     max_conversations: int = Field(0, ge=0)
-    """Stop after this many; 0 means all, and of `world:` 2,000 in each language."""
+    """Stop after this many; 0 means all, and of `world:` 4,000 in each language."""
     language: str = ""
     """What its records are written in, where they do not say."""
 
