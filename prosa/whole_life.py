@@ -39,7 +39,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 _SHOWN_TASKS, _SHOWN_SEED = 2, 7
 # Careful people who share the work: like answers tie, one pair in twenty is reversed, a tenth is judged by all three.
 _ANNOTATORS = tuple(
-    SimulatedAnnotator(f"{i + 1}", temperature=0.15, tie_margin=0.4, flip_share=0.05, seed=i) for i in range(3)
+    SimulatedAnnotator(f"{i + 1}", temperature=0.1, tie_margin=0.25, flip_share=0.05, seed=i) for i in range(3)
 )
 _OVERLAP = 0.1
 
