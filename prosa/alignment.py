@@ -120,6 +120,14 @@ def sample_answers(
     return report
 
 
+def careful_annotators(n: int, temperature: float = 0.1) -> list[SimulatedAnnotator]:
+    """Simulated people who see a missed form, let like answers tie, and reverse one pair in twenty."""
+    return [
+        SimulatedAnnotator(f"{i + 1}", temperature=temperature, tie_margin=0.25, flip_share=0.05, seed=i)
+        for i in range(n)
+    ]
+
+
 def rank_by_simulation(
     run: Path, life: LifeSettings, annotators: Sequence[SimulatedAnnotator], *, overlap: float = 1.0
 ) -> int:

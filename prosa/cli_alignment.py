@@ -81,7 +81,7 @@ def rank(
     annotator: Annotated[str, typer.Option(help="Who ranks: any name that stays the same.")] = "",
     report: Annotated[bool, typer.Option(help="Show agreement, biases and scores instead.")] = False,
     simulate: Annotated[int, typer.Option(help="Let N simulated annotators of the town rank everything.")] = 0,
-    temperature: Annotated[float, typer.Option(help="How noisy simulated annotators are.")] = 0.3,
+    temperature: Annotated[float, typer.Option(help="How noisy simulated annotators are.")] = 0.1,
     as_json: AsJson = False,
     lang: Lang = "",
 ) -> None:
@@ -98,11 +98,10 @@ def rank(
         print_json(described) if as_json else out_console().print(judgments_table(described, language=language))
         return
     if simulate:
-        from prosa.alignment import rank_by_simulation
+        from prosa.alignment import careful_annotators, rank_by_simulation
         from prosa.life_settings import read_life
-        from prosa.preferences import SimulatedAnnotator
 
-        who = [SimulatedAnnotator(f"{i + 1}", temperature=temperature, seed=i) for i in range(simulate)]
+        who = careful_annotators(simulate, temperature)
         print_counts({"simulated_judgments": rank_by_simulation(run, read_life(run), who)}, as_json)
         return
     if not annotator:

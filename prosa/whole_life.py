@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import prosa
 from prosa.alignment import (
     ENOUGH_PROMPTS,
+    careful_annotators,
     evaluate_answers,
     fine_tune,
     open_preferences,
@@ -28,7 +29,6 @@ from prosa.improvement import reinforce
 from prosa.life import live, set_aside
 from prosa.life_report import write_report
 from prosa.life_settings import LifeSettings, town_of, world_of
-from prosa.preferences import SimulatedAnnotator
 from prosa.rundir import lock_run, write_json_durably
 from prosa.tables import choose_language, print_stage, print_warning, say_in
 from prosa.wording import Language
@@ -37,11 +37,8 @@ Stage = Literal["base", "sft", "sample", "rank", "reward", "policy"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 _SHOWN_TASKS, _SHOWN_SEED = 2, 7
-# Careful people who share the work: like answers tie, one pair in twenty is reversed, a tenth is judged by all three.
-_ANNOTATORS = tuple(
-    SimulatedAnnotator(f"{i + 1}", temperature=0.1, tie_margin=0.25, flip_share=0.05, seed=i) for i in range(3)
-)
-_OVERLAP = 0.1
+# Where nobody ranks, so many simulated annotators share the work; this share of it is judged by all of them.
+_ANNOTATORS, _OVERLAP = 3, 0.1
 
 
 def live_whole(
@@ -154,7 +151,7 @@ def rank_enough(run: Path, life: LifeSettings, language: Language) -> bool:
     if not town_of(life):
         print_warning(say_in(language, "nobody ranks").format(n=ENOUGH_PROMPTS, run=run))
         return False
-    n = rank_by_simulation(run, life, _ANNOTATORS, overlap=_OVERLAP)
+    n = rank_by_simulation(run, life, careful_annotators(_ANNOTATORS), overlap=_OVERLAP)
     print_stage(language, "rank", say_in(language, "simulated").format(n=n, enough=ENOUGH_PROMPTS), None)
     return True
 

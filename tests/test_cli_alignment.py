@@ -82,9 +82,11 @@ def test_answers_rankings_reward(call, run, tmp_path):
     code, out, err = call("sample", run, "--json")
     assert code == 0, err
     assert json.loads(out)["items"] == 12
-    code, out, _ = call("rank", run, "--simulate", 2, "--json")
+    # Careful annotators would call the answers of an untrained model equal.
+    simulate = ("rank", run, "--simulate", 2, "--temperature", 1, "--json")
+    code, out, _ = call(*simulate)
     assert code == 0 and json.loads(out) == {"simulated_judgments": 24}
-    assert json.loads(call("rank", run, "--simulate", 2, "--json")[1]) == {"simulated_judgments": 0}
+    assert json.loads(call(*simulate)[1]) == {"simulated_judgments": 0}
     code, out, _ = call("rank", run, "--report", "--lang", "pt")
     assert code == 0 and "simulad" in out.lower()
     assert json.loads(call("rank", run, "--report", "--json")[1])
