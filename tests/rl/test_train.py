@@ -61,6 +61,19 @@ def test_the_price_of_distance_holds_the_policy_back(tmp_path: Path) -> None:
     assert kls[1] < 0.5 * kls[0]
 
 
+@pytest.mark.parametrize("algorithm", ["ppo", "grpo"])
+def test_small_micro_batches_change_nothing(tmp_path: Path, algorithm: str) -> None:
+    start, found = start_policy(tmp_path / "start"), []
+    for size in (4, 32):
+        # Little is learned in each update, as Adam makes much of gradients that are only noise.
+        asked = settings(algorithm=algorithm, micro_batch=size, steps=2, critic_warmup=0, learning_rate=1e-4)
+        main(tmp_path / str(size), asked, start, PROMPTS, open_reward, is_shown=False)
+        found.append(read_metrics(tmp_path / str(size) / "metrics.jsonl"))
+    for small, large in zip(*found, strict=True):
+        for name in ("loss", "gradient_norm", "policy_loss", "step_kl", "entropy"):
+            assert small[name] == pytest.approx(large[name], rel=1e-3, abs=1e-6), name
+
+
 def test_the_model_kept_lies_between_start_and_end(tmp_path: Path) -> None:
     start = start_policy(tmp_path / "start")
     for share in (0.0, 0.25):
