@@ -19,7 +19,7 @@ _TRUTH = {
     "talks": "small talk: fitting answers",
     "ends": "answers that end by themselves",
 }
-_STAGES = ("sft", "ppo", "grpo", "rloo")
+_STAGES = ("sft", "ppo", "grpo", "rloo", "round 2")
 
 
 def write_learning(record: dict[str, Any]) -> str:
@@ -77,11 +77,10 @@ def write_town(record: dict[str, Any]) -> str:
 
 
 def _truth_table(runs: Sequence[dict[str, Any]], way: str) -> str:
-    stages = [name for name in (*_STAGES, "round 2") if name in runs[0]]
     rows = [
         (
             label,
-            *(_over_seeds([run[name][way]["measures"][key]["all"]["share"] for run in runs], 3) for name in stages),
+            *(_over_seeds([run[name][way]["measures"][key]["all"]["share"] for run in runs], 3) for name in _STAGES),
         )
         for key, label in _TRUTH.items()
     ]
@@ -91,9 +90,9 @@ def _truth_table(runs: Sequence[dict[str, Any]], way: str) -> str:
         ("bits per byte under the base model", "fluency", "bits_per_byte", 2),
         ("words an answer", "fluency", "words_per_answer", 1),
     ):
-        values = ([run[name][way][key]["all"][number] for run in runs] for name in stages)
+        values = ([run[name][way][key]["all"][number] for run in runs] for name in _STAGES)
         rows.append((label, *(_over_seeds(column, digits) for column in values)))
-    return table(("", *stages), rows)
+    return table(("", *_STAGES), rows)
 
 
 def _town_marks(runs: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
@@ -111,7 +110,7 @@ def _town_marks(runs: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
     gains = [worth(run, "ppo") - worth(run, "sft") for run in runs]
     invented = [(share(run, "ppo", "hallucinates"), share(run, "sft", "hallucinates")) for run in runs]
     varied = [
-        run["ppo"]["greedy"]["fluency"]["all"]["distinct_2"] / run["sft"]["greedy"]["fluency"]["all"]["distinct_2"]
+        run["ppo"]["sampled"]["fluency"]["all"]["distinct_2"] / run["sft"]["sampled"]["fluency"]["all"]["distinct_2"]
         for run in runs
     ]
     ends = min(share(run, "ppo", "ends") for run in runs)
@@ -125,7 +124,10 @@ def _town_marks(runs: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
         (f"forms not followed less, mean of the seeds ({change('form'):+.1%})", change("form") >= 0),
         (f"look-alikes not declined more, mean of the seeds ({refuses:+.1%})", refuses <= 0),
         (f"at least 95 % of the answers end ({ends:.1%} at the lowest seed)", ends >= 0.95),
-        (f"distinct-2 falls by less than 10 % ({min(varied) - 1:+.1%} at the lowest seed)", min(varied) > 0.9),
+        (
+            f"distinct-2 of samples falls by less than 10 % ({min(varied) - 1:+.1%} at the lowest seed)",
+            min(varied) > 0.9,
+        ),
     ]
 
 

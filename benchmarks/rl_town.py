@@ -1,13 +1,16 @@
 """What reinforcement learning does to a fine-tuned model of the town: PPO, GRPO and RLOO from the same start.
 
 Each seed lives a quickstart up to its reward model; then every algorithm improves the same policy against the same
-reward model, and held-out tasks are asked before and after. The claim is a truth table: true worth, made-up answers,
-known facts, form, refusals, ends, variety.
+reward model, and held-out tasks are asked before and after; last, PPO's policy is ranked and improved a second time.
+The claim is a truth table: true worth, made-up answers, known facts, form, refusals, ends, variety.
 """
 
 import json
+import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +21,24 @@ from benchmarks.real_input import SMOKE
 CONFIG = REPO / "configs" / "quickstart.toml"
 ALGORITHMS = ("ppo", "grpo", "rloo")
 _SHOWN = ("right", "hallucinates", "form", "over_refuses", "declines", "ends")
-_SMOKE_LIFE = {"evaluate.cloze_items": 8, "sample.n_prompts": 24, "rl.steps": 2, "rl.prompts_per_step": 8}
+_SMOKE_LIFE = {
+    "evaluate.cloze_items": 8, "pretrain.context_length": 128, "sample.n_prompts": 48, "rl.steps": 6,
+    "rl.prompts_per_step": 8, "sft.epochs": 0.1,
+}  # fmt: skip
 
 
-def live(folder: Path, seed: int, *, is_smoke: bool) -> Path:
-    """A run with a reward model."""
+def start_life(folder: Path, seed: int, *, is_smoke: bool) -> list[str | Path]:
+    """The words of `prosa run` for this seed's life."""
     settings = CONFIG
     if is_smoke:
         settings = settings_with_data(CONFIG, REPO, folder / "small.toml", SMOKE | _SMOKE_LIFE)
-    run = folder / "run"
-    seeds = [f"{section}.seed={seed}" for section in ("pretrain", "sft", "sample", "reward")]
-    done = run_process(prosa_words("run", settings, *seeds, "--run", run, "--until", "reward"))
-    say(f"seed {seed}: a life up to the reward model took {done.seconds:.0f} s")
-    return run
+    seeds = [f"{section}.seed={seed}" for section in ("pretrain", "sft", "sample", "reward", "rl")]
+    return [*prosa_words("run", settings, *seeds), "--run", folder / "run"]
+
+
+def live(words: list[str | Path], *more: str) -> float:
+    """Seconds of `prosa run` up to some stage."""
+    return run_process([str(word) for word in (*words, *more)]).seconds
 
 
 def ask(run: Path, model: Path) -> dict[str, Any]:
@@ -44,11 +52,24 @@ def ask(run: Path, model: Path) -> dict[str, Any]:
 
 def improve(run: Path, algorithm: str, seed: int) -> dict[str, Any]:
     """One algorithm from the fine-tuned model, with its course; the policy is set aside for the next one."""
+    if (run / "policy").exists():
+        shutil.rmtree(run / "policy")
     done = run_process(prosa_words("rl", run, "--algorithm", algorithm, f"rl.seed={seed}"))
-    folder = run / f"policy-{algorithm}"
+    folder = run / f"by-{algorithm}"
     (run / "policy").rename(folder)
-    course = json.loads((folder / "course.json").read_text(encoding="utf-8"))
-    return {"seconds": done.seconds, "course": course, **ask(run, folder / "model")}
+    return {"seconds": done.seconds, **read_course(folder), **ask(run, folder / "model")}
+
+
+def improve_again(run: Path, words: list[str | Path]) -> dict[str, Any]:
+    """PPO's policy answers, is ranked, and learns from a reward model of both rounds."""
+    if not list(run.glob("policy-round-*")):
+        shutil.copytree(run / "by-ppo", run / "policy", dirs_exist_ok=True)
+    seconds = live(words, "--until", "policy", "--round", "2")
+    return {"seconds": seconds, **read_course(run / "policy"), **ask(run, run / "policy" / "model")}
+
+
+def read_course(folder: Path) -> dict[str, Any]:
+    return {"course": json.loads((folder / "course.json").read_text(encoding="utf-8"))}
 
 
 def show(name: str, reports: dict[str, Any]) -> None:
@@ -57,37 +78,55 @@ def show(name: str, reports: dict[str, Any]) -> None:
         shares = {key: report["measures"][key]["all"]["share"] for key in _SHOWN}
         worth, variety = report["gold_reward"]["all"]["mean"], report["fluency"]["all"]["distinct_2"]
         said = ", ".join(f"{key} {value:.3f}" for key, value in shares.items())
-        say(f"  {name:<5} {way:<8} worth {worth:.3f}, {said}, distinct-2 {variety:.3f}")
+        say(f"  {name:<7} {way:<8} worth {worth:.3f}, {said}, distinct-2 {variety:.3f}")
 
 
 def run_seed(folder: Path, seed: int, *, is_smoke: bool) -> dict[str, Any]:
-    run = live(folder, seed, is_smoke=is_smoke)
-    found: dict[str, Any] = {"seed": seed, "sft": ask(run, run / "sft" / "model")}
-    show("sft", found["sft"])
-    card = json.loads((run / "reward" / "card.json").read_text(encoding="utf-8"))["card"]
-    found["reward_accuracy"] = None if card is None else card["accuracy"]
+    """One seed; what was found already stands in `found.json`, so a run that was stopped goes on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    run, notes, words = folder / "run", folder / "found.json", start_life(folder, seed, is_smoke=is_smoke)
+    found: dict[str, Any] = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {"seed": seed}
+
+    def keep(name: str, find: Callable[[], Any]) -> None:
+        if name not in found:
+            found[name] = find()
+            notes.write_text(json.dumps(found), encoding="utf-8")
+            if isinstance(found[name], dict) and "greedy" in found[name]:
+                show(name, found[name])
+
+    say(f"seed {seed}")
+    keep("life_seconds", lambda: live(words, "--until", "reward"))
+    keep("reward_accuracy", lambda: read_accuracy(run))
+    keep("sft", lambda: ask(run, run / "sft" / "model"))
     for algorithm in ALGORITHMS:
-        found[algorithm] = improve(run, algorithm, seed)
-        show(algorithm, found[algorithm])
+        keep(algorithm, partial(improve, run, algorithm, seed))
+    keep("round 2", lambda: improve_again(run, words))
     return found
+
+
+def read_accuracy(run: Path) -> Any:
+    card = json.loads((run / "reward" / "card.json").read_text(encoding="utf-8"))["card"]
+    return None if card is None else card["accuracy"]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("rl_town", __doc__)
     parser.set_defaults(seeds=4)
+    parser.add_argument("--keep", type=Path, help="folder for the lives; with it, a run that was stopped goes on")
     chosen = parser.parse_args(argv)
-    runs = []
-    for seed in range(1 if chosen.smoke else chosen.seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            runs.append(run_seed(Path(folder), seed, is_smoke=chosen.smoke))
-    seconds = {name: spread([run[name]["seconds"] for run in runs]) for name in ALGORITHMS}
-    write_result(
-        "rl_town",
-        {"runs": runs, "seconds": seconds},
-        command="python -m benchmarks.rl_town",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        lives = chosen.keep or Path(temporary)
+        runs = []
+        for seed in range(1 if chosen.smoke else chosen.seeds):
+            runs.append(run_seed(lives / str(seed), seed, is_smoke=chosen.smoke))
+            seconds = {name: spread([run[name]["seconds"] for run in runs]) for name in (*ALGORITHMS, "round 2")}
+            write_result(
+                "rl_town",
+                {"runs": runs, "seconds": seconds},
+                command="python -m benchmarks.rl_town",
+                folder=chosen.results,
+                is_smoke=chosen.smoke,
+            )
     return 0
 
 
