@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from prosa.checkpoint import check_fingerprint, load_newest, prune_checkpoints, save_checkpoint
 from prosa.config import Settings
-from prosa.device import Device, seed_everything
+from prosa.device import Device, FreedMemory, seed_everything
 from prosa.errors import CheckpointError, TrainingDiverged
 from prosa.metrics import MetricsLog, Progress, Trackers
 from prosa.training.bar import name_columns, render_sample
@@ -166,9 +166,10 @@ def _run_steps(
 ) -> FitResult:
     settings = run.settings
     evaluation: Mapping[str, float] = {}
-    reason = until()
+    reason, freed = until(), FreedMemory()
     while run.position.step < settings.steps and not reason:
         numbers, timing = run.train_step()
+        freed.give_back()
         step = run.position.step
         is_last = step == settings.steps
         if is_last or step % settings.evaluate_every == 0:

@@ -1,0 +1,33 @@
+"""Freed memory is kept while steps are alike, and given back when the process has grown."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from prosa import device
+from prosa.device import FreedMemory
+
+
+def test_memory_is_given_back_when_the_process_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    trimmed: list[int] = []
+    monkeypatch.setattr(device, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: SimpleNamespace(malloc_trim=trimmed.append))
+    held = iter([100, 110, 124, 126, 105, 130, 132])
+    freed = FreedMemory()
+    freed._process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(held)))  # type: ignore[assignment]
+    # The first step after giving back says anew what is usual.
+    assert [freed.give_back() for _ in range(7)] == [False, False, False, True, False, False, True]
+    assert trimmed == [0, 0]
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "keep_freed_memory", lambda: False)
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: pytest.fail("there is nothing to call"))
+    held = iter([100, 1000])
+    freed = FreedMemory()
+    freed._process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(held)))  # type: ignore[assignment]
+    assert not freed.give_back() and not freed.give_back()
+
+
+def test_a_real_process_may_be_asked() -> None:
+    assert FreedMemory().give_back() is False
