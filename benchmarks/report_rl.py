@@ -70,17 +70,23 @@ def write_town(record: dict[str, Any]) -> str:
             _over_seeds([run[name]["course"]["first"]["reward"] for run in runs], 2),
             _over_seeds([run[name]["course"]["last"]["reward"] for run in runs], 2),
         )
-        for name in _STAGES[1:]
+        for name in _stages(runs)[1:]
     ]
     parts += [table(("", "seconds", "KL at the end, nats", "reward, first steps", "reward, last steps"), rows)]
     return "\n".join((*parts, *(verdict(is_met, words) for words, is_met in _town_marks(runs)), ""))
 
 
+def _stages(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Those that all seeds have."""
+    return [name for name in _STAGES if all(name in run for run in runs)]
+
+
 def _truth_table(runs: Sequence[dict[str, Any]], way: str) -> str:
+    stages = _stages(runs)
     rows = [
         (
             label,
-            *(_over_seeds([run[name][way]["measures"][key]["all"]["share"] for run in runs], 3) for name in _STAGES),
+            *(_over_seeds([run[name][way]["measures"][key]["all"]["share"] for run in runs], 3) for name in stages),
         )
         for key, label in _TRUTH.items()
     ]
@@ -90,9 +96,9 @@ def _truth_table(runs: Sequence[dict[str, Any]], way: str) -> str:
         ("bits per byte under the base model", "fluency", "bits_per_byte", 2),
         ("words an answer", "fluency", "words_per_answer", 1),
     ):
-        values = ([run[name][way][key]["all"][number] for run in runs] for name in _STAGES)
+        values = ([run[name][way][key]["all"][number] for run in runs] for name in stages)
         rows.append((label, *(_over_seeds(column, digits) for column in values)))
-    return table(("", *_STAGES), rows)
+    return table(("", *stages), rows)
 
 
 def _town_marks(runs: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:

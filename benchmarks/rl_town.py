@@ -81,8 +81,8 @@ def show(name: str, reports: dict[str, Any]) -> None:
         say(f"  {name:<7} {way:<8} worth {worth:.3f}, {said}, distinct-2 {variety:.3f}")
 
 
-def run_seed(folder: Path, seed: int, *, is_smoke: bool) -> dict[str, Any]:
-    """One seed; what was found already stands in `found.json`, so a run that was stopped goes on."""
+def run_seed(folder: Path, seed: int, *, is_again: bool, is_smoke: bool) -> dict[str, Any]:
+    """One seed, if `is_again` with its second round; what stands in `found.json` is not done again."""
     folder.mkdir(parents=True, exist_ok=True)
     run, notes, words = folder / "run", folder / "found.json", start_life(folder, seed, is_smoke=is_smoke)
     found: dict[str, Any] = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {"seed": seed}
@@ -100,7 +100,8 @@ def run_seed(folder: Path, seed: int, *, is_smoke: bool) -> dict[str, Any]:
     keep("sft", lambda: ask(run, run / "sft" / "model"))
     for algorithm in ALGORITHMS:
         keep(algorithm, partial(improve, run, algorithm, seed))
-    keep("round 2", lambda: improve_again(run, words))
+    if is_again:
+        keep("round 2", lambda: improve_again(run, words))
     return found
 
 
@@ -109,24 +110,36 @@ def read_accuracy(run: Path) -> Any:
     return None if card is None else card["accuracy"]
 
 
+def write(runs: list[dict[str, Any]], chosen: Any) -> None:
+    """The result so far: of stages that all seeds have."""
+    seconds = {
+        name: spread([run[name]["seconds"] for run in runs])
+        for name in (*ALGORITHMS, "round 2")
+        if all(name in run for run in runs)
+    }
+    write_result(
+        "rl_town",
+        {"runs": runs, "seconds": seconds},
+        command="python -m benchmarks.rl_town",
+        folder=chosen.results,
+        is_smoke=chosen.smoke,
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("rl_town", __doc__)
     parser.set_defaults(seeds=4)
     parser.add_argument("--keep", type=Path, help="folder for the lives; with it, a run that was stopped goes on")
     chosen = parser.parse_args(argv)
+    seeds = range(1 if chosen.smoke else chosen.seeds)
     with tempfile.TemporaryDirectory() as temporary:
         lives = chosen.keep or Path(temporary)
-        runs = []
-        for seed in range(1 if chosen.smoke else chosen.seeds):
-            runs.append(run_seed(lives / str(seed), seed, is_smoke=chosen.smoke))
-            seconds = {name: spread([run[name]["seconds"] for run in runs]) for name in (*ALGORITHMS, "round 2")}
-            write_result(
-                "rl_town",
-                {"runs": runs, "seconds": seconds},
-                command="python -m benchmarks.rl_town",
-                folder=chosen.results,
-                is_smoke=chosen.smoke,
-            )
+        # All second rounds last.
+        for is_again in (False, True):
+            runs: list[dict[str, Any]] = []
+            for seed in seeds:
+                runs.append(run_seed(lives / str(seed), seed, is_again=is_again, is_smoke=chosen.smoke))
+                write(runs, chosen)
     return 0
 
 
