@@ -200,13 +200,15 @@ def summarize(name: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     accuracy = spread([card["accuracy"]["share"] for card in cards])
     length = cards[0]["length_only"]
     lowest = min(card["accuracy"]["clustered"]["low"] for card in cards)
+    # People may well prefer the shorter.
+    by_length = max(length["share"], 1 - length["share"])
     return {
         "accuracy": accuracy,
         "length_only": length,
         "stated_length": _STATED_LENGTH.get(name),
         "chance": 0.5,
         "beats_chance": lowest > 0.5,
-        "beats_length": lowest > length["share"],
+        "beats_length": lowest > by_length,
         "runs": list(runs),
     }
 

@@ -92,7 +92,9 @@ def write_human(record: dict[str, Any]) -> str:
     return "\n".join(
         (
             "Real rankings, five folds by prompt, a small trunk that read books for some minutes. Chance is 0.5;",
-            "one person: how often an annotator agrees with the majority of the others. We claim the last column.\n",
+            "one person: how often an annotator agrees with the majority of the others. We claim the last column;",
+            "length is beaten only if always choosing the longer and always the shorter are. In squality_ranks one of",
+            "three answers is a person's and nearly always the best: to recognise it is enough.\n",
             table(head, rows),
         )
     )
