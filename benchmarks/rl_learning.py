@@ -65,8 +65,7 @@ def watch(town: LetterTown, name: str, reward: Path, steps: int, beta: float) ->
     history = town.improve(name, reward, steps=steps, kl_coefficient=beta)["history"]
     stopped = len(history)
     for end in range(1, len(history) + 1):
-        noise = history[end - 1]["gold_spread"] / (WINDOW * 256) ** 0.5
-        if reason_to_stop(history[:end], patience=8, noise=noise):
+        if reason_to_stop(history[:end], patience=8):
             stopped = end
             break
     peak, kept = find_peak(history), find_peak(history[:stopped])

@@ -257,7 +257,9 @@ def describe(experience: Experience, s: RlSettings) -> dict[str, float]:
     golds = [one.gold for one in scored if one.gold is not None]
     if golds:
         numbers["gold"] = _mean(golds)
-        numbers["gold_spread"] = float(torch.tensor(golds).std(correction=0))
+        # Answers to one prompt are alike; what varies is what is asked.
+        of_prompts = torch.tensor(golds).view(-1, s.answers_per_prompt).mean(1)
+        numbers["gold_error"] = float(of_prompts.std(correction=0)) / len(of_prompts) ** 0.5
     numbers |= {
         "kl": float(difference.sum(1).mean()),
         "kl_k3": float((estimate_kl(batch.logprobs, batch.reference_logprobs, "k3") * mask).sum(1).mean()),

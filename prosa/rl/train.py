@@ -27,7 +27,7 @@ from prosa.rl.invariants import check_answers, check_end, check_ratio, check_ref
 from prosa.rl.policy import ActorCritic, read_tokens, start_critic, start_policy
 from prosa.rl.rollouts import EncodedPrompt, PromptCounts, encode_prompts, write_answers
 from prosa.rl.settings import RlSettings
-from prosa.rl.watch import WINDOW, find_peak, reason_to_stop, summarize
+from prosa.rl.watch import find_peak, reason_to_stop, summarize
 from prosa.rl.worth import Reward
 from prosa.rundir import hash_json, write_json_durably
 from prosa.sft import EncodedConversation, hash_weights
@@ -373,8 +373,7 @@ class _Watch:
         s, history = self.stage.settings, self.stage.state["history"]
         if not s.stops_at_peak or not history or "gold" not in history[-1]:
             return ""
-        noise = history[-1]["gold_spread"] / (WINDOW * self.stage.n_answers) ** 0.5
-        return reason_to_stop(history, patience=s.patience, noise=noise)
+        return reason_to_stop(history, patience=s.patience)
 
 
 def _finish(folder: Path, stage: RolloutBatches, result: FitResult) -> None:

@@ -34,18 +34,21 @@ def find_peak(history: Sequence[dict[str, float]], column: str = "gold") -> Peak
     return best
 
 
-def reason_to_stop(history: Sequence[dict[str, float]], *, patience: int, noise: float) -> str:
+def reason_to_stop(history: Sequence[dict[str, float]], *, patience: int) -> str:
     """Why training should end here, or "".
 
-    The true worth has fallen from its peak, by more than twice `noise` (the standard error of a window), for
-    `patience` steps, while the reward is no lower than it was there.
+    The peak is `patience` steps ago, and the true worth lower by more than four standard errors of the difference
+    (each step states its own, `gold_error`), while the reward is no lower than it was there. With three, one run of
+    sixty steps in six would end by chance, as the highest of many windows is high by luck.
     """
     peak = find_peak(history)
     if peak is None or len(history) - peak.step < patience:
         return ""
     now = history[-WINDOW:]
     gold, reward = _mean(now, "gold"), _mean(now, "reward")
-    if peak.gold - gold > 2 * noise and reward >= peak.reward:
+    windows = (*now, *history[peak.step - WINDOW : peak.step])
+    error = sum(numbers["gold_error"] ** 2 for numbers in windows) ** 0.5 / WINDOW
+    if peak.gold - gold > 4 * error and reward >= peak.reward:
         return (
             f"what answers are really worth fell from {peak.gold:.2f} at step {peak.step} to {gold:.2f} at step "
             f"{len(history)}, while the reward rose from {peak.reward:.2f} to {reward:.2f}"
