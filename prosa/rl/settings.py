@@ -84,6 +84,8 @@ class RlSettings(Settings):
     """Weight of the critic's loss."""
     replay_coefficient: float = Field(default=0.0, ge=0)
     """Weight of the loss on the conversations of fine-tuning, learned beside the answers against forgetting."""
+    start_share: float = Field(default=0.0, ge=0, le=1)
+    """Of the starting weights in the model that is kept: less is learned, and less forgotten (arXiv:2309.06256)."""
     critic_warmup: int = Field(default=4, ge=0)
     """Steps in which only the critic learns."""
     learning_rate: float = Field(default=0.0, ge=0, le=10)

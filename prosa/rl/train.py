@@ -377,8 +377,11 @@ class _Watch:
 
 
 def _finish(folder: Path, stage: RolloutBatches, result: FitResult) -> None:
-    """`model/` is the last policy, or that of the peak where training ended because it was past."""
-    policy: Transformer = load(folder / "peak").model if result.stopped_by else stage.model.policy
+    """`model/` is the last policy, or that of the peak where training ended because it was past, and of the start."""
+    policy: Transformer = load(folder / "peak").model if result.stopped_by else copy.deepcopy(stage.model.policy)
+    with torch.no_grad():
+        for mine, first in zip(policy.parameters(), stage.reference.parameters(), strict=True):
+            mine.lerp_(first, stage.settings.start_share)
     save_model(folder / "model", policy, stage.tokenizer)
     summary = summarize(stage.state["history"]) | {"stopped_by": result.stopped_by, "seconds": stage.seconds}
     write_json_durably(folder / "course.json", summary)

@@ -74,6 +74,19 @@ def test_small_micro_batches_change_nothing(tmp_path: Path, algorithm: str) -> N
             assert small[name] == pytest.approx(large[name], rel=1e-3, abs=1e-6), name
 
 
+def test_the_model_kept_lies_between_start_and_end(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    for share in (0.0, 0.25):
+        main(tmp_path / f"{share}", settings(start_share=share, steps=3), start, PROMPTS, open_reward, is_shown=False)
+    first, end, kept = (load(folder).model.state_dict() for folder in (start, tmp_path / "0.0", tmp_path / "0.25"))
+    assert any((first[name] != end[name]).any() for name in first)
+    for name, weights in kept.items():
+        assert torch.allclose(weights, 0.25 * first[name] + 0.75 * end[name], atol=1e-6)
+    # Asked again when it is done, it gives the same.
+    main(tmp_path / "0.25", settings(start_share=0.25, steps=3), start, PROMPTS, open_reward, is_shown=False)
+    assert all((load(tmp_path / "0.25").model.state_dict()[name] == weights).all() for name, weights in kept.items())
+
+
 def test_what_is_replayed_is_not_forgotten(tmp_path: Path) -> None:
     start = start_policy(tmp_path / "start")
     said = ({"role": "user", "content": "ab"}, {"role": "assistant", "content": "qrst"})
