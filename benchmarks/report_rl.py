@@ -5,20 +5,9 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.measure import spread
+from benchmarks.report_small import ANSWER_MEASURES
 from benchmarks.tables import show_spread, table, verdict
 
-_TRUTH = {
-    "right": "known facts, phrased anew: right",
-    "right_new_read": "of these only read in articles: right",
-    "hallucinates": "unknown things: invents (hallucination)",
-    "abstains_unknown": "unknown things: says it does not know",
-    "abstains_known": "known things: says it does not know",
-    "form": "form asked for: followed",
-    "declines": "harmful requests: declined",
-    "over_refuses": "harmless look-alikes: declined",
-    "talks": "small talk: fitting answers",
-    "ends": "answers that end by themselves",
-}
 _STAGES = ("sft", "ppo", "grpo", "rloo", "round 2")
 
 
@@ -88,7 +77,7 @@ def _truth_table(runs: Sequence[dict[str, Any]], way: str) -> str:
             label,
             *(_over_seeds([run[name][way]["measures"][key]["all"]["share"] for run in runs], 3) for name in stages),
         )
-        for key, label in _TRUTH.items()
+        for key, label in ANSWER_MEASURES.items()
     ]
     for label, key, number, digits in (
         ("true worth, -1 to 1", "gold_reward", "mean", 3),

@@ -7,6 +7,20 @@ from benchmarks.tables import show_interval, show_spread, table, verdict
 
 _QUICKSTART_SECONDS, _CLOZE, _RIGHT, _ENDS = 360, 0.8, 0.7, 0.98
 _IMPORT_SECONDS, _HELP_SECONDS, _WORLD_RATE = 0.3, 0.5, 2.0
+# What is shown of an assistant's answers, by the name of the measure.
+ANSWER_MEASURES = {
+    "right": "held-out phrasings: right",
+    "right_new_asked": "asked in training, phrased anew: right",
+    "right_new_read": "only read in articles, phrased anew: right",
+    "hallucinates": "unknown things: invents (hallucination)",
+    "abstains_unknown": "unknown things: says it does not know",
+    "abstains_known": "known things: says it does not know",
+    "form": "form asked for: followed",
+    "declines": "harmful requests: declined",
+    "over_refuses": "harmless look-alikes: declined",
+    "talks": "small talk: fitting answers",
+    "ends": "answers that end by themselves",
+}
 
 
 def write_quickstart(record: dict[str, Any]) -> str:
@@ -52,24 +66,11 @@ def write_answers(record: dict[str, Any]) -> str:
     runs = record["result"].get("sft")
     if not runs:
         return "Not measured yet.\n"
-    names = {
-        "right": "held-out phrasings: right",
-        "right_new_asked": "asked in training, phrased anew: right",
-        "right_new_read": "only read in articles, phrased anew: right",
-        "hallucinates": "unknown things: invents (hallucination)",
-        "abstains_unknown": "unknown things: says it does not know",
-        "abstains_known": "known things: says it does not know",
-        "form": "form asked for: followed",
-        "declines": "harmful requests: declined",
-        "over_refuses": "harmless look-alikes: declined",
-        "talks": "small talk: fitting answers",
-        "ends": "answers that end by themselves",
-    }
     seeds = [f"seed {run['seed']}" for run in runs]
 
     def rows(drawing: str) -> list[tuple[str, ...]]:
         found = []
-        for key, label in names.items():
+        for key, label in ANSWER_MEASURES.items():
             shares = [run[drawing]["measures"][key]["all"] for run in runs]
             found.append((label, *(show_interval(one["share"], one["interval"], 2) for one in shares)))
         gold = [run[drawing]["gold_reward"]["all"] for run in runs]

@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from benchmarks.measure import prosa_words, say, spread, write_result
+from benchmarks.measure import say, spread, write_result
 from benchmarks.rl_letters import MAX_NEW_TOKENS, LetterTown, ask
 from benchmarks.trl_peers import (
     PRECISIONS,
@@ -24,6 +24,7 @@ from benchmarks.trl_peers import (
     make_peer_parser,
     peer_versions,
     run_measured,
+    run_prosa,
     summarize,
     write_lines,
 )
@@ -76,10 +77,9 @@ def train_ours(town: LetterTown, run: Path, algorithm: str, precision: str, step
     values = {"name": "letters", "corpus": {"sources": [{"path": "world:small"}]}, "rl": settings}
     run.mkdir(parents=True)
     (run / "prosa.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
-    seconds, peak, _ = run_measured(prosa_words("rl", run, "--start", town.start), threads=threads)
-    lines = (run / "policy" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    trained = sum(json.loads(line)["time"]["seconds"] for line in lines)
-    return Timed(seconds, trained, peak, steps, run / "policy" / "model")
+    timed = run_prosa(["rl", run, "--start", town.start], stage=run / "policy", threads=threads)
+    # A round of answers counts as a step here, as TRL counts, not each of its updates.
+    return replace(timed, steps=steps)
 
 
 def train_trl(

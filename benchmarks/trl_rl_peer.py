@@ -62,6 +62,12 @@ def main(argv: list[str] | None = None) -> None:
     print(json.dumps({"train_seconds": seconds, "steps": chosen.steps, "parts": watch.seconds}))
 
 
+def without_gradient() -> bool:
+    import torch
+
+    return not torch.is_grad_enabled()
+
+
 def shared_arguments(chosen: Any) -> dict[str, Any]:
     return {
         "output_dir": str(chosen.folder),
@@ -90,9 +96,6 @@ def make_ppo(
     from datasets import Dataset
     from transformers import AutoModelForCausalLM
     from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
-
-    def without_gradient() -> bool:
-        return not torch.is_grad_enabled()
 
     for name, part in (("batch_generation", "answers"), ("get_reward", "scores"), ("forward", "scores")):
         setattr(ppo_trainer, name, watch.time(part, getattr(ppo_trainer, name), is_counted=without_gradient))
@@ -142,12 +145,11 @@ def make_grpo(
         scores = reward_model(**batch).logits[:, 0].tolist()
         return [score - (ids[-1] != tokenizer.eos_token_id) for score, ids in zip(scores, completion_ids, strict=True)]
 
-    def without_gradient() -> bool:
-        return not torch.is_grad_enabled()
-
-    for name, part in (("_generate", "answers"), ("_get_per_token_logps_and_entropies", "scores")):
-        counts = (lambda: True) if part == "answers" else without_gradient
-        setattr(GRPOTrainer, name, watch.time(part, getattr(GRPOTrainer, name), is_counted=counts))
+    for name, part, is_counted in (
+        ("_generate", "answers", lambda: True),
+        ("_get_per_token_logps_and_entropies", "scores", without_gradient),
+    ):
+        setattr(GRPOTrainer, name, watch.time(part, getattr(GRPOTrainer, name), is_counted=is_counted))
     settings = GRPOConfig(
         **shared_arguments(chosen),
         per_device_train_batch_size=chosen.batch_size // 4,

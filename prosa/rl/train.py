@@ -370,10 +370,8 @@ class _Watch:
         return numbers
 
     def reason(self) -> str:
-        s, history = self.stage.settings, self.stage.state["history"]
-        if not s.stops_at_peak or not history or "gold" not in history[-1]:
-            return ""
-        return reason_to_stop(history, patience=s.patience)
+        s = self.stage.settings
+        return reason_to_stop(self.stage.state["history"], patience=s.patience) if s.stops_at_peak else ""
 
 
 def _finish(folder: Path, stage: RolloutBatches, result: FitResult) -> None:
