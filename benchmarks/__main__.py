@@ -4,8 +4,34 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import quickstart, real_input, report, shakespeare, startup, tokenizer, world
+from benchmarks import (
+    agreement,
+    attention,
+    human_rewards,
+    lm_eval,
+    quickstart,
+    real_input,
+    report,
+    reward_kwise,
+    reward_learning,
+    rl_learning,
+    rl_town,
+    shakespeare,
+    startup,
+    tokenizer,
+    trl_reward,
+    trl_rl,
+    trl_sft,
+    world,
+)
 from benchmarks.measure import DATA_HELP, REPO, RESULTS, BenchmarkFailed, say
+
+# In the order of what they cost, hours last.
+_ALONE = (
+    startup, world, tokenizer, attention, quickstart, trl_sft, trl_reward, trl_rl, reward_kwise, reward_learning,
+    rl_learning, rl_town,
+)  # fmt: skip
+_WITH_DATA = (lm_eval, agreement, shakespeare, real_input, human_rewards)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,14 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     shared = ["--results", str(chosen.results), *(["--smoke"] if chosen.smoke else [])]
     data = ["--data", str(chosen.data)]
     failed = []
-    for benchmark, words in (
-        (startup, shared),
-        (world, shared),
-        (tokenizer, shared),
-        (shakespeare, shared + data),
-        (quickstart, shared),
-        (real_input, shared + data),
-    ):
+    for benchmark in (*_ALONE, *_WITH_DATA):
+        words = shared + data if benchmark in _WITH_DATA else shared
         try:
             benchmark.main(words)
         except BenchmarkFailed as error:

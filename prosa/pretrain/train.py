@@ -28,12 +28,12 @@ from prosa.training import (
     TrainingSettings,
     World,
     check_request,
+    expect_step_seconds,
     fit,
     job_fingerprint,
     keep_job,
     load_job,
     measure_step,
-    needs_step_time,
     open_stage,
     plan_length,
     plan_shape,
@@ -145,8 +145,9 @@ def _plan_job(
     shape = Shape.model_validate_json(share(shape.model_dump_json(), world))
     model = Transformer(shape.model).to(device.torch_device).train()
     init_weights(model, settings.seed)
-    step_seconds = 0.0
-    if needs_step_time(settings):
+    batch_tokens = shape.batch_size * shape.model.context_length
+    step_seconds = expect_step_seconds(shape.model, batch_tokens, device, world.size)
+    if settings.minutes:
         batches = Batches(
             shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
         )

@@ -158,11 +158,6 @@ def plan_rows(
     )
 
 
-def needs_step_time(wanted: SftSettings) -> bool:
-    """Whether anything is still to be derived from how long a step takes."""
-    return wanted.minutes > 0 or not all((wanted.evaluate_every, wanted.sample_every, wanted.save_every))
-
-
 def plan_steps(
     wanted: SftSettings,
     shape: SftShape,
@@ -184,7 +179,7 @@ def plan_steps(
     epochs = steps * shape.batch_size / n_rows
     choices.append(Choice(name="steps", value=f"{steps:,}", reason=f"{reason}: {epochs:.1f} epochs"))
     warmup = min(steps, max(1, round(wanted.warmup_fraction * steps)))
-    per_minute = max(1, round(60 / step_seconds)) if step_seconds else steps
+    per_minute = max(1, round(60 / step_seconds))
     fit = FitSettings(
         steps=steps,
         batch_size=shape.batch_size,

@@ -32,7 +32,6 @@ from prosa.sft.planning import (
     check_length,
     choose_context,
     choose_width,
-    needs_step_time,
     plan_rows,
     plan_steps,
 )
@@ -43,6 +42,7 @@ from prosa.training import (
     FitSettings,
     World,
     check_request,
+    expect_step_seconds,
     fit,
     job_fingerprint,
     keep_job,
@@ -227,8 +227,8 @@ def _plan_job(
     n_tokens = sum(data.train[number].length for row in rows for number in row)
     shape = plan_rows(settings, model, context_length=width, n_rows=len(rows), n_tokens=n_tokens, world_size=world.size)
     shape = SftShape.model_validate_json(share(shape.model_dump_json(), world))
-    step_seconds = 0.0
-    if needs_step_time(settings):
+    step_seconds = expect_step_seconds(model, shape.batch_size * shape.context_length, device, world.size)
+    if settings.minutes:
         # A copy, as measuring trains it.
         probe = make_model(copy.deepcopy(llm.model), settings).to(device.torch_device).train()
         batches = _batches(data, settings, shape.context_length, shape.batch_size, llm.tokenizer)

@@ -7,10 +7,12 @@ Regularization (arXiv:1711.05101), algorithm 2, for AdamW.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from prosa.config import Settings
 from prosa.errors import CheckpointError
@@ -36,6 +38,15 @@ class OptimizerSettings(Settings):
     gradient_clip: float = 1.0
 
 
+class _Moments(NamedTuple):
+    """A parameter with AdamW's running means of its gradient and of the gradient's square, and its steps so far."""
+
+    parameter: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor
+
+
 class MuonAdamW:
     """Both optimizers over one model; its whole state is a flat dict of named tensors."""
 
@@ -44,16 +55,12 @@ class MuonAdamW:
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         has_muon = settings.matrix_learning_rate > 0
         self.matrices = {name: p for name, p in trained.items() if has_muon and _is_block_matrix(name, p)}
-        others = {name: p for name, p in trained.items() if name not in self.matrices}
-        self._other_names = list(others)
-        self._adamw = torch.optim.AdamW(
-            others.values(),
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            weight_decay=0.0,
-            fused=True,
-        )
+        # The function, as torch's class imports the compiler: more than a second of every start.
+        self._others = {
+            name: _Moments(p, torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), device=p.device))
+            for name, p in trained.items()
+            if name not in self.matrices
+        }
         self._groups = _group_by_shape(self.matrices)
         # One stacked tensor per shape, so that a step is a few large operations rather than many small ones.
         self._momentum = [
@@ -64,11 +71,28 @@ class MuonAdamW:
     @torch.no_grad()
     def step(self, factor: float) -> None:
         """One update with both peak learning rates times `factor`; gradients stand in `.grad`."""
-        for group in self._adamw.param_groups:
-            group["lr"] = self.settings.learning_rate * factor
-        self._adamw.step()
+        self._step_others(self.settings.learning_rate * factor)
         for names, momentum in zip(self._groups, self._momentum, strict=True):
             self._step_matrices([self.matrices[name] for name in names], momentum, factor)
+
+    def _step_others(self, rate: float) -> None:
+        moved = [moments for moments in self._others.values() if moments.parameter.grad is not None]
+        adamw(
+            [one.parameter for one in moved],
+            [one.parameter.grad for one in moved if one.parameter.grad is not None],
+            [one.exp_avg for one in moved],
+            [one.exp_avg_sq for one in moved],
+            [],
+            [one.step for one in moved],
+            fused=True,
+            amsgrad=False,
+            beta1=self.settings.beta1,
+            beta2=self.settings.beta2,
+            lr=rate,
+            weight_decay=0.0,
+            eps=self.settings.epsilon,
+            maximize=False,
+        )
 
     def _step_matrices(self, parameters: list[Tensor], momentum: Float[Tensor, "N R C"], factor: float) -> None:
         rate, beta = self.settings.matrix_learning_rate * factor, self.settings.matrix_momentum
@@ -84,25 +108,25 @@ class MuonAdamW:
     def state_tensors(self) -> dict[str, Tensor]:
         """All state by name: `muon.momentum.NAME`, `adamw.{exp_avg,exp_avg_sq,step}.NAME`."""
         tensors = {f"muon.momentum.{name}": value for name, value in self._named_momentum()}
-        for name, parameter in zip(self._other_names, self._adamw.param_groups[0]["params"], strict=True):
-            for key, value in self._adamw.state[parameter].items():
-                tensors[f"adamw.{key}.{name}"] = value
+        tensors |= {f"adamw.{key}.{name}": value for key, name, value in self._named_moments()}
         return tensors
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes back what `state_tensors` gave; CheckpointError when names or shapes are another model's."""
-        for name, momentum in self._named_momentum():
-            saved = tensors.get(f"muon.momentum.{name}")
-            if saved is None or saved.shape != momentum.shape:
-                raise CheckpointError(f"the optimizer state of `{name}` is missing or of another shape")
-            momentum.copy_(saved)
-        for name, parameter in zip(self._other_names, self._adamw.param_groups[0]["params"], strict=True):
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adamw.{key}.{name}" in tensors]
-            self._adamw.state[parameter] = {key: tensors[f"adamw.{key}.{name}"].clone() for key in keys}
+        for name, value in self.state_tensors().items():
+            saved = tensors.get(name)
+            if saved is None or saved.shape != value.shape:
+                raise CheckpointError(f"the optimizer state `{name}` is missing or of another shape")
+            value.copy_(saved)
 
     def _named_momentum(self) -> Iterator[tuple[str, Tensor]]:
         for names, stacked in zip(self._groups, self._momentum, strict=True):
             yield from zip(names, stacked, strict=True)
+
+    def _named_moments(self) -> Iterator[tuple[str, str, Tensor]]:
+        for name, moments in self._others.items():
+            for key in ("exp_avg", "exp_avg_sq", "step"):
+                yield key, name, getattr(moments, key)
 
 
 def orthogonalize(matrices: Float[Tensor, "N R C"]) -> Float[Tensor, "N R C"]:

@@ -137,9 +137,10 @@ def probe_settings(shape: Shape, seed: int) -> FitSettings:
     )
 
 
-def needs_step_time(wanted: TrainingSettings) -> bool:
-    """Whether anything is still to be derived from how long a step takes."""
-    return wanted.minutes > 0 or not all((wanted.evaluate_every, wanted.sample_every, wanted.save_every))
+def expect_step_seconds(model: ModelSettings, tokens: float, device: Device, world_size: int) -> float:
+    """Seconds of a step of so many tokens, by its products alone: near enough to say how often to save and look."""
+    rate = device.matmul_flops_per_second * _EXPECTED_SHARE
+    return tokens * flops_per_token(model, model.context_length) / rate / world_size
 
 
 def plan_length(
@@ -168,7 +169,7 @@ def plan_length(
         )
     )
     # Saving, checking and sampling by steps, not by the clock, so that a resumed run does the same again.
-    per_minute = max(1, round(60 / step_seconds)) if step_seconds else steps
+    per_minute = max(1, round(60 / step_seconds))
     fit = FitSettings(
         steps=steps,
         batch_size=shape.batch_size,
@@ -282,8 +283,7 @@ def _shape_model(wanted: TrainingSettings, depth: int, vocab_size: int, context_
 
 def _expected_tokens(wanted: TrainingSettings, device: Device, model: ModelSettings) -> float:
     if wanted.minutes:
-        rate = device.matmul_flops_per_second * _EXPECTED_SHARE / flops_per_token(model, model.context_length)
-        return wanted.minutes * 60 * rate
+        return wanted.minutes * 60 / expect_step_seconds(model, 1, device, 1)
     batch_tokens = (wanted.batch_size or 32) * model.context_length
     return float(wanted.tokens or wanted.steps * batch_tokens)
 
@@ -344,7 +344,7 @@ def _choose_compile(
 ) -> bool:
     if wanted.compile != "auto":
         return wanted.compile == "yes"
-    seconds = tokens * flops_per_token(model, model.context_length) / device.matmul_flops_per_second / _EXPECTED_SHARE
+    seconds = expect_step_seconds(model, tokens, device, 1)
     has_compiler = device.type == "cuda" or any(map(shutil.which, ("g++", "clang++", "c++")))
     is_compiled = seconds > _SECONDS_WHERE_COMPILING_PAYS and has_compiler and sys.platform != "win32"
     if not has_compiler:

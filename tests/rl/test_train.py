@@ -20,6 +20,7 @@ from prosa.sft import Conversation, encode_conversations, make_batch
 from prosa.sft import loss as sft_loss
 from tests.model.tiny import randomise
 from tests.rl.tiny_rl import PROMPTS, TOKENIZER, count_x, open_reward, settings, start_policy
+from tests.training.tiny_run import digest
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -85,6 +86,16 @@ def test_the_model_kept_lies_between_start_and_end(tmp_path: Path) -> None:
     # Asked again when it is done, it gives the same.
     main(tmp_path / "0.25", settings(start_share=0.25, steps=3), start, PROMPTS, open_reward, is_shown=False)
     assert all((load(tmp_path / "0.25").model.state_dict()[name] == weights).all() for name, weights in kept.items())
+
+
+def test_steps_found_from_minutes_train_as_steps_given(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    asked = settings(minutes=0.02, steps=0, save_every=1)
+    main(tmp_path / "minutes", asked, start, PROMPTS, open_reward, is_shown=False)
+    course = json.loads((tmp_path / "minutes" / "course.json").read_text())
+    assert course["steps"] >= 1
+    main(tmp_path / "steps", settings(steps=course["steps"], save_every=1), start, PROMPTS, open_reward, is_shown=False)
+    assert digest(tmp_path / "minutes") == digest(tmp_path / "steps"), "the probe left something behind"
 
 
 def test_what_is_replayed_is_not_forgotten(tmp_path: Path) -> None:

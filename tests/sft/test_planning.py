@@ -7,7 +7,6 @@ from prosa.sft.planning import (
     check_length,
     choose_context,
     choose_width,
-    needs_step_time,
     plan_rows,
     plan_steps,
 )
@@ -84,9 +83,3 @@ def test_rows_are_as_wide_as_the_longest_conversation_needs():
     assert widths == [128, 128, 192, 1024, 1024]
     assert choose_width(SftSettings(), MODEL, 90) == 96
     assert choose_width(SftSettings(context_length=512), long, 90) == 512
-
-
-def test_a_step_is_measured_only_where_something_depends_on_it():
-    every = {"evaluate_every": 1, "sample_every": 1, "save_every": 1}
-    assert not needs_step_time(SftSettings(epochs=1, **every))
-    assert needs_step_time(SftSettings(minutes=1, **every)) and needs_step_time(SftSettings(epochs=1))
