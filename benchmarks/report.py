@@ -48,6 +48,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("rl_town", "What reinforcement learning does to the town", report_rl.write_town),
     ("trl_sft", "Fine-tuning beside TRL", report_trl.write_sft),
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
+    ("trl_rl", "Reinforcement learning beside TRL", report_trl.write_rl),
     ("lm_eval", "Test sets beside lm-evaluation-harness", report_small.write_lm_eval),
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),

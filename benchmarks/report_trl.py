@@ -1,4 +1,4 @@
-"""The two sections beside TRL: a result in, Markdown out."""
+"""The sections beside TRL: a result in, Markdown out."""
 
 from typing import Any
 
@@ -9,11 +9,15 @@ _NAMES = {
     "prosa, as it comes": "Prosa, settings as they come",
     "trl": "TRL",
 }
-_SHARED = """Both programs start from the same weights on {threads} threads and take turns, each as a process of its own
-from start to saved model (trl {trl}, transformers {transformers}; no evaluation, checkpoints of weights or logging in
+_START = """Both programs start from the same weights on {threads} threads and take turns, each as a process of its own
+from start to saved model."""
+_SHARED = (
+    _START[:-1]
+    + """ (trl {trl}, transformers {transformers}; no evaluation, checkpoints of weights or logging in
 TRL, batches of like length, no gradient checkpointing, fused AdamW, cosine schedule). "Steps" is the time of the
 training alone; memory is the most that the process held.
 """
+)
 
 
 def write_sft(record: dict[str, Any]) -> str:
@@ -45,6 +49,49 @@ def write_reward(record: dict[str, Any]) -> str:
     )
     target = "at least twice as fast as TRL at equal accuracy on new rankings, start included, memory not higher"
     return _write(result, method, "pair accuracy", 3, target)
+
+
+# How many times as fast as those of TRL our steps were to be.
+_WANTED_OF_RL = 5
+
+
+def write_rl(record: dict[str, Any]) -> str:
+    result = record["result"]
+    lines = [
+        "A policy of letters in the quickstart's shape, whose answers have a known worth (`benchmarks/rl_letters.py`):",
+        f"{result['steps']} steps of 256 answers, four updates each (PPO goes over them twice), the same start, reward",
+        f"model, prompts and price of KL, a learning rate of {result['learning_rate']:g}. " + _START.format(**result),
+        "Scores are the reward model's, the reference's and the critic's passes.\n",
+    ]
+    for algorithm, found in result["algorithms"].items():
+        rows = []
+        for precision, programs in found["parts"].items():
+            for name, parts in programs.items():
+                run = found["precisions"][precision]["programs"][name]
+                times = [show_spread(value, 1) for value in (run["train_seconds"], *_split(parts), run["seconds"])]
+                ends = [
+                    show_spread(run["peak_megabytes"], 0),
+                    show_spread(run["quality"], 2),
+                    show_spread(parts["kl"], 1),
+                ]
+                rows.append([f"{_NAMES[name]}, {precision}", *times, *ends])
+        head = (algorithm.upper(), "steps, s", "answers", "scores", "updates", "whole, s", "memory, MB", "worth", "KL")
+        lines.append(table(head, rows))
+        for precision, judged in found["precisions"].items():
+            ratios = judged["ratios"]
+            is_met = judged["is_as_good"] and ratios["training"]["median"] >= _WANTED_OF_RL
+            target = f"{algorithm.upper()} in {precision}: steps at least {_WANTED_OF_RL} times as fast, worth as much"
+            lines.append(
+                f"TRL's steps take {show_spread(ratios['training'], 2)} times as long, the whole "
+                f"{show_spread(ratios['whole'], 2)} times, memory {show_spread(ratios['memory'], 2)} times. "
+                + verdict(is_met and ratios["memory"]["median"] >= 1, f"{target}, memory not higher")
+                + "\n"
+            )
+    return "\n".join(lines)
+
+
+def _split(parts: dict[str, Any]) -> list[Any]:
+    return [parts[name] for name in ("answers", "scores", "updates")]
 
 
 def _write(result: dict[str, Any], method: str, quality: str, digits: int, target: str) -> str:

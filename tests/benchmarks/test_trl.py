@@ -7,15 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import trl_reward, trl_sft
-from benchmarks.measure import BenchmarkFailed
-from benchmarks.report_trl import write_reward, write_sft
+from benchmarks import trl_reward, trl_rl, trl_sft
+from benchmarks.measure import BenchmarkFailed, write_result
+from benchmarks.report_trl import write_reward, write_rl, write_sft
 from benchmarks.trl_peers import Timed, peer_versions, read_lines, run_measured, summarize
 from benchmarks.trl_sft_peer import fast_arguments, make_parser
 from prosa.model import ModelSettings, Transformer, init_weights, save_model
 from prosa.tokenizer import Tokenizer
 
 needs_trl = pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed (extra `peers`)")
+
+
+_BOTH = ("prosa", "trl")
 
 
 def timed(seconds: float, quality: float, peak_bytes: int = 1000) -> Timed:
@@ -51,6 +54,17 @@ def test_more_is_better_where_it_is_an_accuracy() -> None:
     runs = {"float32": {"prosa": [timed(5, 0.9)], "trl": [timed(11, 0.8)]}}
     assert summarize(runs, is_higher_better=True, tolerance=0.005)["float32"]["is_as_good"]
     assert not summarize(runs, is_higher_better=False, tolerance=0.005)["float32"]["is_as_good"]
+
+
+def test_steps_of_reinforcement_learning_are_to_be_five_times_as_fast(tmp_path: Path) -> None:
+    parts = {name: trl_rl.spread_each([{"answers": 1.0, "scores": 1.0, "updates": 3.0, "kl": 2.0}]) for name in _BOTH}
+    for peer_seconds, words in ((60, "**Met**: PPO in float32"), (49, "**Missed**: PPO in float32")):
+        runs = {"float32": {"prosa": [timed(10, 0.5)], "trl": [timed(peer_seconds, 0.5)]}}
+        judged = summarize(runs, is_higher_better=True, tolerance=0.1)
+        found = {"ppo": {"precisions": judged, "parts": {"float32": parts}}}
+        result = {"steps": 24, "learning_rate": 3e-4, "threads": 2, "algorithms": found}
+        path = write_result("trl_rl", result, command="", folder=tmp_path, is_smoke=False)
+        assert words in write_rl(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_a_childs_memory_is_its_own() -> None:
