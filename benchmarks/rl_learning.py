@@ -139,16 +139,16 @@ def shifted_positions() -> Iterator[None]:
     """Updates read an answer three positions behind where it was written."""
     from prosa.model import branches
 
-    def plant(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[branches.Row]:
-        rows = branches.plant(texts, starts)
-        for row in rows:
-            first = min(row.own, default=0)
-            row.positions[first:] = [place + 3 for place in row.positions[first:]]
-            row.segments = row.segments if len(row.texts) > 1 else [0] * len(row.ids)
-            row.texts = row.texts * 2 if len(row.texts) == 1 else row.texts
-        return rows
+    plant = branches.plant
 
-    with patch("prosa.rl.policy.plant", plant):
+    def shift(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[branches.Tree]:
+        trees = plant(texts, starts)
+        for tree in trees:
+            first = min(tree.own, default=0)
+            tree.positions[first:] = [place + 3 for place in tree.positions[first:]]
+        return trees
+
+    with patch.object(branches, "plant", shift):
         yield
 
 

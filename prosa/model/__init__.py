@@ -1,6 +1,6 @@
 """Token ids become logits: the whole forward pass in one file, in the shapes of Qwen3, Qwen2, Llama and Mistral."""
 
-from prosa.model.branches import Row, plant, read_rows, read_where
+from prosa.model.branches import plant, read_trees, read_where
 from prosa.model.folder import load_model, load_settings, save_model
 from prosa.model.initial import init_weights
 from prosa.model.kv_cache import KVCache
@@ -11,7 +11,6 @@ __all__ = [
     "KVCache",
     "ModelSettings",
     "RopeScaling",
-    "Row",
     "Transformer",
     "check_new_model",
     "count_parameters",
@@ -20,7 +19,7 @@ __all__ = [
     "load_model",
     "load_settings",
     "plant",
-    "read_rows",
+    "read_trees",
     "read_where",
     "save_model",
 ]

@@ -1,7 +1,8 @@
-"""Texts that begin alike become branches of one row, so that what they share is computed once.
+"""Texts that begin alike become branches of one tree, so that what they share is computed once.
 
-A prompt and its K answers are K rows of a batch otherwise, each with the whole prompt. Here the prompt stands in a row
-once, the answers behind it; every answer sees the prompt and itself, at the positions that it would have alone.
+A prompt and its K answers are K rows of a batch otherwise, each with the whole prompt. Here the prompt stands in a tree
+once, the answers behind it; every answer sees the prompt and itself, at the positions that it would have alone. Short
+trees share a row of the batch, none seeing another, so that hardly anything is computed for padding.
 """
 
 from collections.abc import Sequence
@@ -11,57 +12,60 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from prosa.model.transformer import SHARED, Transformer
+from prosa.model.transformer import BRANCHES, Transformer
 
-# A row takes no further branch beyond this: attention computes every pair of a row, seen or not.
-_ROW_TOKENS = 384
+# A tree takes no further branch beyond this: attention computes every pair of a row, seen or not.
+_TREE_TOKENS = 384
+# A row of the batch takes trees up to this; wider ones cost more in attention than they save in padding.
+_ROW_TOKENS = 128
 
 
 @dataclass(slots=True)
-class Row:
-    """A beginning and its branches: ids, where each stands in its own text, and which branch it belongs to.
+class Tree:
+    """A beginning and its branches: ids, where each stands in its own text, and which branch it belongs to, from 1.
 
     texts: numbers of the texts in it; own: the columns of their branches, one after the other.
     """
 
     ids: list[int]
     positions: list[int]
-    segments: list[int]
+    branches: list[int]
     texts: list[int] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
 
 
-def plant(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Row]:
-    """Rows for `texts`, in order; each text's branch begins at `starts`, and neighbours share equal beginnings."""
-    rows: list[Row] = []
+def plant(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Tree]:
+    """Trees of `texts`, in order; each text's branch begins at `starts`, and neighbours share equal beginnings."""
+    trees: list[Tree] = []
     for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
         own = text[start:]
         is_alike = number > 0 and starts[number - 1] == start and texts[number - 1][:start] == text[:start]
-        if not is_alike or len(rows[-1].ids) + len(own) > _ROW_TOKENS:
-            rows.append(Row(list(text[:start]), list(range(start)), [SHARED] * start))
-        row = rows[-1]
-        row.own += range(len(row.ids), len(row.ids) + len(own))
-        row.positions += range(start, len(text))
-        row.segments += [len(row.texts)] * len(own)
-        row.ids += own
-        row.texts.append(number)
-    return rows
+        if not is_alike or len(trees[-1].ids) + len(own) > _TREE_TOKENS:
+            trees.append(Tree(list(text[:start]), list(range(start)), [0] * start))
+        tree = trees[-1]
+        tree.texts.append(number)
+        tree.own += range(len(tree.ids), len(tree.ids) + len(own))
+        tree.positions += range(start, len(text))
+        tree.branches += [len(tree.texts)] * len(own)
+        tree.ids += own
+    return trees
 
 
-def read_rows(model: Transformer, rows: Sequence[Row]) -> Float[Tensor, "N C"]:
-    """The vectors after the final norm at the branches of `rows`, row by row, branch by branch."""
-    T, device = max(len(row.ids) for row in rows), model.unembedding.device
-
-    def pad(lists: list[list[int]], value: int) -> Int[Tensor, "B T"]:
-        return torch.tensor([one + [value] * (T - len(one)) for one in lists], device=device)
-
-    ids, segments, positions = pad([row.ids for row in rows], 0), None, None
-    if any(len(row.texts) > 1 for row in rows):
-        segments = pad([row.segments for row in rows], max(len(row.texts) for row in rows))
-        positions = pad([row.positions for row in rows], 0)
-    hidden = model.hidden(ids, segments=segments, positions=positions)
-    places = [number * T + column for number, row in enumerate(rows) for column in row.own]
-    return hidden.flatten(0, 1)[torch.tensor(places, device=device)]
+def read_trees(model: Transformer, trees: Sequence[Tree]) -> Float[Tensor, "N C"]:
+    """The vectors after the final norm at the branches of `trees`, tree by tree, branch by branch."""
+    filled, places = _share_rows([len(tree.ids) for tree in trees])
+    T, device = max(filled), model.unembedding.device
+    # Padding has a segment of its own, so that it sees itself and does not become NaN.
+    columns: Int[Tensor, "3 B T"] = torch.tensor([0, 0, -1])[:, None, None].repeat(1, len(filled), T)
+    for number, (tree, (row, first)) in enumerate(zip(trees, places, strict=True)):
+        table = torch.tensor([tree.ids, tree.positions, tree.branches])
+        table[2] += number * BRANCHES
+        columns[:, row, first : first + len(tree.ids)] = table
+    ids, positions, segments = columns.to(device)
+    is_plain = len(filled) == len(trees) and all(tree.positions == list(range(len(tree.ids))) for tree in trees)
+    hidden = model.hidden(ids) if is_plain else model.hidden(ids, segments=segments, positions=positions)
+    own = [row * T + first + column for tree, (row, first) in zip(trees, places, strict=True) for column in tree.own]
+    return hidden.flatten(0, 1)[torch.tensor(own, device=device)]
 
 
 def read_where(model: Transformer, ids: Int[Tensor, "B T"], is_wanted: Bool[Tensor, "B T"]) -> Float[Tensor, "N C"]:
@@ -72,5 +76,18 @@ def read_where(model: Transformer, ids: Int[Tensor, "B T"], is_wanted: Bool[Tens
     wanted = [row.nonzero()[:, 0].tolist() or [-1] for row in is_wanted.cpu()]
     starts, ends = [max(0, columns[0]) for columns in wanted], [columns[-1] + 1 for columns in wanted]
     texts = [row[:end] for row, end in zip(ids.tolist(), ends, strict=True)]
-    found = read_rows(model, plant(texts, starts))
+    found = read_trees(model, plant(texts, starts))
     return found[torch.cat([row[start:end] for row, start, end in zip(is_wanted, starts, ends, strict=True)])]
+
+
+def _share_rows(lengths: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:
+    """How full each row is, and each tree's row and first column: the longest first, each into the first with room."""
+    width = max(_ROW_TOKENS, *lengths)
+    filled: list[int] = []
+    places = [(0, 0)] * len(lengths)
+    for tree in sorted(range(len(lengths)), key=lambda tree: -lengths[tree]):
+        row = next((row for row, end in enumerate(filled) if end + lengths[tree] <= width), len(filled))
+        filled += [0] * (row == len(filled))
+        places[tree] = row, filled[row]
+        filled[row] += lengths[tree]
+    return filled, places

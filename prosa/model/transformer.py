@@ -38,8 +38,8 @@ from prosa.model.settings import ModelSettings
 
 # Keys up to which plain matrix products are faster than torch's fused attention, in bfloat16 on CPUs.
 _SHORT_ROW = 512
-# The segment that all others in its row see.
-SHARED = -1
+# Numbers of segments for each text and its branches; the first, where the branches begin, is seen by all of them.
+BRANCHES = 1 << 16
 
 
 class RMSNorm(nn.Module):
@@ -284,13 +284,17 @@ def attention_mask(
 def segments_mask(
     segments: Int[Tensor, "B T"], window: int | None, positions: Int[Tensor, "B T"] | None
 ) -> Bool[Tensor, "B 1 T T"]:
-    """True where a query may see a key of its own segment or of the shared one, not after it, not beyond the window."""
+    """True where a query may see a key of its own segment, not after it, not beyond the window.
+
+    With positions, segments are branches: a query also sees the beginning that its branch shares with others.
+    """
     T = segments.shape[1]
     columns = torch.arange(T, device=segments.device)
-    of_query, of_key = segments[:, :, None], segments[:, None, :]
-    visible = (of_query == of_key) & (columns <= columns[:, None])
+    of_key = segments[:, None, :]
+    visible = segments[:, :, None] == of_key
     if positions is not None:
-        visible = visible | ((of_key == SHARED) & (columns <= columns[:, None]))
+        visible = visible | ((segments - segments % BRANCHES)[:, :, None] == of_key)
+    visible = visible & (columns <= columns[:, None])
     if window is not None and (positions is not None or window < T):
         places = columns[None] if positions is None else positions
         visible = visible & (places[:, None, :] > places[:, :, None] - window)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from prosa.device import torch_stream
-from prosa.model import ModelSettings, Transformer, plant, read_rows
+from prosa.model import ModelSettings, Transformer, plant, read_trees
 
 # Tokens computed at once where nothing is trained.
 _BATCH_TOKENS = 16_384
@@ -54,7 +54,7 @@ class RewardModel(nn.Module):
     def branch_features(self, texts: Sequence[Sequence[int]], starts: Sequence[int]) -> Float[Tensor, "N C"]:
         """The same at the end of each text, of which neighbours share what stands before `starts`."""
         ends = torch.tensor([len(text) - start for text, start in zip(texts, starts, strict=True)]).cumsum(0) - 1
-        return read_rows(self.trunk, plant(texts, starts))[ends]
+        return read_trees(self.trunk, plant(texts, starts))[ends]
 
     def judge(self, features: Float[Tensor, "N C"]) -> Float[Tensor, "N H"]:
         """The heads, always in float32: differences of scores are small beside the scores."""

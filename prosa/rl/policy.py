@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from prosa.model import ModelSettings, Transformer, plant, read_rows, read_where
+from prosa.model import ModelSettings, Transformer, plant, read_trees, read_where
 from prosa.reward import group_by_length
 from prosa.rl.rollouts import Answer
 
@@ -111,10 +111,10 @@ def _read_each(
 ) -> Numbers:
     """What `judge` makes of the vectors before the answers' tokens; rows of like length are read together."""
     found: Numbers = [[] for _ in answers]
-    rows = plant([answer.read for answer in answers], [len(answer.prompt.ids) - 1 for answer in answers])
-    for group in group_by_length([len(row.ids) for row in rows], _BATCH_TOKENS):
-        numbers = [number for row in group for number in rows[row].texts]
-        hidden = read_rows(trunk, [rows[row] for row in group])
+    trees = plant([answer.read for answer in answers], [len(answer.prompt.ids) - 1 for answer in answers])
+    for group in group_by_length([len(tree.ids) for tree in trees], _BATCH_TOKENS):
+        numbers = [number for place in group for number in trees[place].texts]
+        hidden = read_trees(trunk, [trees[place] for place in group])
         drawn = torch.tensor([id for number in numbers for id in answers[number].ids], device=hidden.device)
         parts = torch.split(judge(hidden, drawn).cpu(), [len(answers[number].ids) for number in numbers])
         for number, part in zip(numbers, parts, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from prosa.model import plant, read_rows, read_where
+from prosa.model import plant, read_trees, read_where
 from tests.model.tiny import tiny_model
 
 VARIANTS: list[dict[str, Any]] = [
@@ -36,10 +36,10 @@ def some_texts(vocab_size: int) -> tuple[list[list[int]], list[int]]:
 def test_a_branch_is_read_as_its_text_alone(variant: dict[str, Any]) -> None:
     model = tiny_model(**variant)
     texts, starts = some_texts(model.settings.vocab_size)
-    rows = plant(texts, starts)
-    assert [row.texts for row in rows] == [[0, 1, 2, 3], [4], [5, 6, 7]]
+    trees = plant(texts, starts)
+    assert [tree.texts for tree in trees] == [[0, 1, 2, 3], [4], [5, 6, 7]]
     with torch.no_grad():
-        found = read_rows(model, rows)
+        found = read_trees(model, trees)
         alone = [model.hidden(torch.tensor([text]))[0, start:] for text, start in zip(texts, starts, strict=True)]
     torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=1e-4)
 
@@ -48,7 +48,7 @@ def test_gradients_are_those_of_whole_rows() -> None:
     model = tiny_model(family="qwen3")
     texts, starts = some_texts(model.settings.vocab_size)
     weights = torch.randn(sum(map(len, texts)) - sum(starts), model.settings.d_model)
-    (read_rows(model, plant(texts, starts)) * weights).sum().backward()  # type: ignore[no-untyped-call]
+    (read_trees(model, plant(texts, starts)) * weights).sum().backward()  # type: ignore[no-untyped-call]
     found = {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
     model.zero_grad()
     alone = [model.hidden(torch.tensor([text]))[0, start:] for text, start in zip(texts, starts, strict=True)]
@@ -58,10 +58,20 @@ def test_gradients_are_those_of_whole_rows() -> None:
             torch.testing.assert_close(found[name], one.grad, atol=1e-4, rtol=1e-3)
 
 
-def test_a_row_does_not_grow_without_end() -> None:
+def test_a_tree_does_not_grow_without_end() -> None:
     texts = [[1, 2, 3] + [4] * 200 for _ in range(5)]
-    assert [len(row.texts) for row in plant(texts, [3] * 5)] == [1, 1, 1, 1, 1]
-    assert [len(row.texts) for row in plant([text[:103] for text in texts], [3] * 5)] == [3, 2]
+    assert [len(tree.texts) for tree in plant(texts, [3] * 5)] == [1, 1, 1, 1, 1]
+    assert [len(tree.texts) for tree in plant([text[:103] for text in texts], [3] * 5)] == [3, 2]
+
+
+def test_short_trees_share_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(family="qwen3")
+    texts, starts = some_texts(model.settings.vocab_size)
+    shapes, hidden = [], model.hidden
+    monkeypatch.setattr(model, "hidden", lambda ids, **more: shapes.append(tuple(ids.shape)) or hidden(ids, **more))
+    with torch.no_grad():
+        read_trees(model, plant(texts, starts))
+    assert shapes == [(1, 24 + 11 + 42)], "three trees in one row, nothing padded"
 
 
 def test_read_where_takes_what_is_wanted_of_each_row() -> None:
