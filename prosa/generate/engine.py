@@ -19,12 +19,14 @@ from torch import Tensor
 from prosa.errors import ConfigError, DataError
 from prosa.generate.sampling import Sampler, Sampling
 from prosa.generate.stopping import StopText
-from prosa.model import KVCache, Transformer
+from prosa.model import KVCache, Transformer, group_by_length
 from prosa.streams import numpy_stream
 from prosa.tokenizer import StreamingDecoder, Tokenizer
 
 # Rows computed together; more need more memory without being faster on a CPU.
 MAX_ROWS = 64
+# Positions of prompts read together, padding included: prompts of like length, so that there is little of it.
+_PREFILL_TOKENS = 2048
 # Shares of the rows: taken out of the cache when an eighth is done, refilled when a quarter is free.
 _COMPACT, _REFILL = 8, 4
 
@@ -267,7 +269,16 @@ def _prefill_rows(model: Transformer, rows: Sequence[Row]) -> tuple[Float[Tensor
     windows = [tuple(row.ids[-context_length:]) for row in rows]
     distinct = {window: index for index, window in enumerate(dict.fromkeys(windows))}
     capacity = min(context_length, max(row.n_prompt + row.sampling.max_new_tokens for row in rows))
-    logits, kv_cache = prefill(model, list(distinct), max(map(len, distinct)))
+    prompts = list(distinct)
+    lengths = [len(prompt) for prompt in prompts]
+    weight = model.unembedding
+    kv_cache = KVCache(model.settings, len(prompts), max(lengths), dtype=weight.dtype, device=weight.device)
+    logits = weight.new_empty(len(prompts), model.settings.vocab_size)
+    for group in group_by_length(lengths, _PREFILL_TOKENS):
+        logits[group], part = prefill(
+            model, [prompts[place] for place in group], max(lengths[place] for place in group)
+        )
+        kv_cache.replace_rows(group, part)
     copies = [distinct[window] for window in windows]
     return logits[copies], kv_cache.select(copies, capacity)
 

@@ -5,7 +5,7 @@ once, the answers behind it; every answer sees the prompt and itself, at the pos
 trees share a row of the batch, none seeing another, so that hardly anything is computed for padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -78,6 +78,18 @@ def read_where(model: Transformer, ids: Int[Tensor, "B T"], is_wanted: Bool[Tens
     texts = [row[:end] for row, end in zip(ids.tolist(), ends, strict=True)]
     found = read_trees(model, plant(texts, starts))
     return found[torch.cat([row[start:end] for row, start, end in zip(is_wanted, starts, ends, strict=True)])]
+
+
+def group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Row numbers from the shortest to the longest, in groups of at most `batch_tokens` after padding."""
+    group: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if group and (len(group) + 1) * lengths[row] > batch_tokens:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
 
 
 def _share_rows(lengths: Sequence[int]) -> tuple[list[int], list[tuple[int, int]]]:

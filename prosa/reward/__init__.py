@@ -26,7 +26,7 @@ from prosa.reward.ensemble import combine_heads, disagreement
 from prosa.reward.finishing import Sample, evaluate_rankings
 from prosa.reward.folder import RewardFacts, check_reward_tokenizer, load_reward_model, read_facts, save_reward_model
 from prosa.reward.losses import LossSettings, agreement, centering, pairwise, plackett_luce, ranking_loss
-from prosa.reward.model import RewardModel, group_by_length, read_features, start_reward_model
+from prosa.reward.model import RewardModel, read_features, start_reward_model
 from prosa.reward.normalisation import Normalisation, normalise
 from prosa.reward.scoring import RewardFunction, load_reward
 from prosa.reward.train import Job, RewardSettings, hash_trunk, loss, main, read_job
@@ -67,7 +67,6 @@ __all__ = [
     "expected_calibration_error",
     "fit_best_of_n",
     "fit_temperature",
-    "group_by_length",
     "hash_rankings",
     "hash_trunk",
     "load_reward",

@@ -5,7 +5,7 @@ The trunk is a language model's decoder; the head is a linear map read at the la
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from prosa.device import torch_stream
-from prosa.model import ModelSettings, Transformer, plant, read_trees
+from prosa.model import ModelSettings, Transformer, group_by_length, plant, read_trees
 
 # Tokens computed at once where nothing is trained.
 _BATCH_TOKENS = 16_384
@@ -105,15 +105,3 @@ def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "N
     for number, row in enumerate(rows):
         ids[number, : len(row)] = torch.tensor(row)
     return ids, last
-
-
-def group_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Row numbers from the shortest to the longest, in groups of at most `batch_tokens` after padding."""
-    group: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and (len(group) + 1) * lengths[row] > batch_tokens:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group

@@ -79,7 +79,8 @@ class Experience:
 class RolloutBatches:
     """The batches of `fit`: at each step's first update the policy answers anew; the others learn from those answers.
 
-    state: its entry `kl_coefficient` is read when a step begins and adapted when its answers are known.
+    state: its entry `kl_coefficient` is read when a step begins and adapted when its answers are known; dtype: of the
+    matrix products of the critic. Policy and reference always read in float32, so that what lies between them is true.
     """
 
     def __init__(
@@ -94,9 +95,11 @@ class RolloutBatches:
         state: dict[str, Any],
         world: World,
         replay: Sequence[EncodedConversation] = (),
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.model, self.reference, self.tokenizer, self.prompts = model, reference, tokenizer, list(prompts)
         self.worth, self.gold, self.settings, self.state, self.world = worth, gold, settings, state, world
+        self.dtype = dtype
         self.replay = None
         if replay and settings.replay_coefficient:
             self.replay = SftBatches(
@@ -188,7 +191,10 @@ class RolloutBatches:
             self.reference, answers, temperature=s.temperature, vocab_size=self.tokenizer.vocab_size
         )
         critic = self.model.critic
-        values = [[0.0] * len(answer.ids) for answer in answers] if critic is None else read_values(critic, answers)
+        if critic is None:
+            values = [[0.0] * len(answer.ids) for answer in answers]
+        else:
+            values = read_values(critic, answers, self.dtype)
         scores = ask_worth(self.worth, answers)
         golds = ask_worth(self.gold, answers) if self.gold else [None] * len(answers)
         return [ScoredAnswer(*one) for one in zip(answers, scores, golds, references, values, strict=True)]

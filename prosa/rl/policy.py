@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from prosa.model import ModelSettings, Transformer, plant, read_trees, read_where
-from prosa.reward import group_by_length
+from prosa.model import ModelSettings, Transformer, group_by_length, plant, read_trees, read_where
 from prosa.rl.rollouts import Answer
 
 # Positions computed at once where nothing is trained.
@@ -100,9 +99,11 @@ def read_answers(policy: Transformer, answers: Sequence[Answer], *, temperature:
     return _read_each(policy, judge, answers)
 
 
-def read_values(critic: Critic, answers: Sequence[Answer]) -> Numbers:
-    """The critic's value before every token of each answer."""
-    return _read_each(critic.trunk, lambda hidden, drawn: critic.judge(hidden), answers)
+def read_values(critic: Critic, answers: Sequence[Answer], dtype: torch.dtype = torch.float32) -> Numbers:
+    """The critic's value before every token of each answer; `dtype` is that of the matrix products."""
+    kind = critic.value.weight.device.type
+    with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+        return _read_each(critic.trunk, lambda hidden, drawn: critic.judge(hidden), answers)
 
 
 @torch.no_grad()

@@ -170,6 +170,9 @@ def main(
         if job is None:
             _check_all(stage, reward)
             job = _plan_job(folder, settings, stage, inputs, device, world)
+        if reward.trunk is not None:
+            # What is learned from the scores has no more digits.
+            reward.trunk.dtype = device.compute_dtype
         check_request(job.requested, job.inputs, settings, inputs, allow_drift=allow_drift)
         announce(job, device, counts)
         result = _train(folder, job, stage, device, world, allow_drift, is_shown)
@@ -204,7 +207,8 @@ def _start_stage(
     model = ActorCritic(policy, critic).to(device.torch_device).train()
     reference = copy.deepcopy(policy).eval().requires_grad_(False)
     worths = reward.worth, reward.gold
-    return RolloutBatches(model, reference, llm.tokenizer, prompts, *worths, settings, state, world, replay)
+    dtype = device.compute_dtype
+    return RolloutBatches(model, reference, llm.tokenizer, prompts, *worths, settings, state, world, replay, dtype)
 
 
 def _check_all(stage: RolloutBatches, reward: Reward) -> None:
