@@ -58,9 +58,10 @@ _WANTED_OF_RL = 5
 def write_rl(record: dict[str, Any]) -> str:
     result = record["result"]
     lines = [
-        "A policy of letters in the quickstart's shape, whose answers have a known worth (`benchmarks/rl_letters.py`):",
-        f"{result['steps']} steps of 256 answers, four updates each (PPO goes over them twice), the same start, reward",
-        f"model, prompts and price of KL, a learning rate of {result['learning_rate']:g}. " + _START.format(**result),
+        f"The quickstart's own job: {result['steps']} steps of 256 answers of at most 48 tokens, four updates each",
+        "(PPO goes over them twice), the same start, reward model, prompts and price of KL, a learning rate of "
+        f"{result['learning_rate']:g}. Worth is the true one, of answers to held-out tasks.",
+        _START.format(**result),
         "Scores are the reward model's, the reference's and the critic's passes.\n",
     ]
     for algorithm, found in result["algorithms"].items():

@@ -1,7 +1,7 @@
 """PPO and GRPO beside TRL's: the same policy, reward model, prompts, answers a step and threads, in both precisions.
 
-The programs take turns, each as a whole process; one judge finds out what new answers of each policy are truly worth.
-A policy of letters (`rl_letters.py`) in the quickstart's shape, so that the truth is known.
+The job is the quickstart's: each seed is a life of the town up to its reward model. The programs take turns, each as a
+whole process; one judge finds out what answers of each policy to held-out tasks are truly worth.
 """
 
 import json
@@ -12,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import tomli_w
 
 from benchmarks.measure import say, spread, write_result
-from benchmarks.rl_letters import MAX_NEW_TOKENS, LetterTown, ask
+from benchmarks.rl_town import live, start_life
 from benchmarks.trl_peers import (
     PRECISIONS,
     Timed,
@@ -29,9 +30,11 @@ from benchmarks.trl_peers import (
     write_lines,
 )
 
-_SHAPE = {"n_layer": 3, "width": 192}
-_EPISODES, _RANKINGS, _PROMPTS = 256, 300, 2048
-_RATE = 3e-4
+_EPISODES, _PROMPTS, _MAX_NEW_TOKENS = 256, 2048, 48
+_JUDGED_TASKS = 500
+_RATE = 2e-4
+# Closer than this, which is the standard error of a judgment, worths are called equal.
+_EQUAL_WORTH = 0.03
 # What both programs are told of each algorithm.
 _JOBS: dict[str, dict[str, Any]] = {
     "ppo": {"kl": 0.1, "epochs": 2, "settings": {"prompts_per_step": 256, "answers_per_prompt": 1}},
@@ -39,31 +42,71 @@ _JOBS: dict[str, dict[str, Any]] = {
 }
 
 
-def write_job(folder: Path, seed: int, *, rankings: int, prompts: int, shape: dict[str, int]) -> LetterTown:
-    """A town with its fine-tuned model, `reward/` and the prompts of both programs."""
-    from prosa.rl import encode_prompts
+class Town:
+    """A life up to its reward model, with the prompts of both programs beside it, and the judge."""
 
-    town = LetterTown(folder, seed, **shape)
-    town.train_reward("reward", town.rank(town.start, rankings, 1))
-    asked = ask("train", prompts)
-    encoded, _ = encode_prompts(town.tokenizer, asked, context_length=96, max_new_tokens=MAX_NEW_TOKENS)
-    write_lines(folder / "prompts.jsonl", [{"messages": one.messages} for one in asked])
-    texts = [town.tokenizer.decode(one.ids) for one in encoded]
-    rows = [{"ids": list(one.ids), "text": text} for one, text in zip(encoded, texts, strict=True)]
-    write_lines(folder / "rows.jsonl", rows)
-    return town
+    def __init__(self, folder: Path, work: Path, seed: int, *, is_smoke: bool) -> None:
+        from prosa.config import read_settings
+        from prosa.life_settings import LifeSettings, town_of, world_of
+        from prosa.tokenizer import Tokenizer
+
+        live(start_life(folder, seed, is_smoke=is_smoke), "--until", "reward")
+        run = folder / "run"
+        life = read_settings(LifeSettings, run / "prosa.toml")
+        world = world_of(life)
+        assert world is not None
+        self.world, self.source = world, town_of(life)
+        self.folder, self.seed = work, seed
+        self.start, self.reward = run / "sft" / "model", run / "reward" / "model"
+        self.tokenizer = Tokenizer.load(self.start)
+        self.write_prompts()
+
+    def write_prompts(self) -> None:
+        from prosa.corpus import ReadReport
+        from prosa.preferences import SampleSettings, read_prompts
+
+        wanted = SampleSettings(prompts=self.source, n_prompts=_PROMPTS, seed=self.seed + 1)
+        encoded = self.encode(read_prompts(wanted, ReadReport()))
+        write_lines(self.folder / "prompts.jsonl", [{"messages": one.prompt.messages} for one in encoded])
+        rows = [{"ids": list(one.ids), "text": self.tokenizer.decode(one.ids)} for one in encoded]
+        write_lines(self.folder / "rows.jsonl", rows)
+
+    def encode(self, prompts: Sequence[Any]) -> Sequence[Any]:
+        from prosa.model import load_settings
+        from prosa.rl import encode_prompts
+
+        context_length = load_settings(self.start).context_length
+        return encode_prompts(self.tokenizer, prompts, context_length=context_length, max_new_tokens=_MAX_NEW_TOKENS)[0]
+
+    def judge(self, model: Path) -> tuple[float, float]:
+        """What answers to held-out tasks are worth, and how far they are from the start, in nats an answer."""
+        from prosa.model import load_model
+        from prosa.preferences import prompts_of_tasks
+        from prosa.rl import worth_by_town, write_answers
+        from prosa.rl.policy import read_answers
+
+        languages = self.world.settings.languages
+        n = _JUDGED_TASKS // len(languages)
+        tasks = [task for language in languages for task in self.world.tasks(language, split="test", n=n)]
+        prompts = self.encode(prompts_of_tasks(tasks))
+        answers = write_answers(
+            load_model(model), self.tokenizer, prompts, n=1, temperature=1.0, max_new_tokens=_MAX_NEW_TOKENS, seed=0
+        )
+        first = read_answers(load_model(self.start), answers, temperature=1.0, vocab_size=self.tokenizer.vocab_size)
+        distances = [sum(one.logprobs) - sum(before) for one, before in zip(answers, first, strict=True)]
+        return fmean(worth_by_town(self.world)(answers)), fmean(distances)
 
 
-def train_ours(town: LetterTown, run: Path, algorithm: str, precision: str, steps: int, threads: int) -> Timed:
+def train_ours(town: Town, run: Path, algorithm: str, precision: str, steps: int, threads: int) -> Timed:
     """`prosa rl` as a user starts it, with the job's numbers and no others."""
     job = _JOBS[algorithm]
     settings = {
         "algorithm": algorithm,
-        "reward": str(town.folder / "reward" / "model"),
+        "reward": str(town.reward),
         "prompts": str(town.folder / "prompts.jsonl"),
         "n_prompts": _PROMPTS,
         "steps": steps,
-        "max_new_tokens": MAX_NEW_TOKENS,
+        "max_new_tokens": _MAX_NEW_TOKENS,
         "kl_coefficient": job["kl"],
         "update_epochs": job["epochs"],
         "critic_warmup": 0,
@@ -74,7 +117,7 @@ def train_ours(town: LetterTown, run: Path, algorithm: str, precision: str, step
         "save_every": 10**6,
         **job["settings"],
     }
-    values = {"name": "letters", "corpus": {"sources": [{"path": "world:small"}]}, "rl": settings}
+    values = {"name": "vila", "corpus": {"sources": [{"path": town.source}]}, "rl": settings}
     run.mkdir(parents=True)
     (run / "prosa.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
     timed = run_prosa(["rl", run, "--start", town.start], stage=run / "policy", threads=threads)
@@ -83,20 +126,14 @@ def train_ours(town: LetterTown, run: Path, algorithm: str, precision: str, step
 
 
 def train_trl(
-    python: str, town: LetterTown, folder: Path, algorithm: str, precision: str, steps: int, threads: int
+    python: str, town: Town, folder: Path, algorithm: str, precision: str, steps: int, threads: int
 ) -> tuple[Timed, dict[str, float]]:
     """TRL's trainer in a process of its own; also the seconds of its answers and scores."""
     job = _JOBS[algorithm]
     words: list[str | Path] = [python, "-m", "benchmarks.trl_rl_peer", town.start, town.folder / "rows.jsonl", folder]
-    words += ["--algorithm", algorithm, "--reward", town.folder / "reward" / "model", "--steps", str(steps)]
-    words += [
-        "--max-new-tokens",
-        str(MAX_NEW_TOKENS),
-        "--kl-coefficient",
-        str(job["kl"]),
-        "--epochs",
-        str(job["epochs"]),
-    ]
+    words += ["--algorithm", algorithm, "--reward", town.reward, "--steps", str(steps)]
+    words += ["--max-new-tokens", str(_MAX_NEW_TOKENS), "--kl-coefficient", str(job["kl"])]
+    words += ["--epochs", str(job["epochs"])]
     words += ["--batch-size", str(_EPISODES), "--learning-rate", str(_RATE), "--seed", str(town.seed)]
     words += ["--threads", str(threads), *PRECISIONS[precision]]
     seconds, peak, out = run_measured(words, threads=threads)
@@ -108,14 +145,12 @@ def compare(python: str, folder: Path, chosen: Any, threads: int) -> dict[str, A
     """By algorithm and precision: both programs in turns, each seed with a town of its own."""
     runs: dict[str, Any] = {name: defaultdict(lambda: defaultdict(list)) for name in _JOBS}
     parts: dict[str, Any] = {name: defaultdict(lambda: defaultdict(list)) for name in _JOBS}
-    sizes: dict[str, Any] = {"rankings": _RANKINGS, "prompts": _PROMPTS, "shape": _SHAPE}
     steps, seeds, precisions = chosen.steps, chosen.seeds, list(PRECISIONS)
     if chosen.smoke:
-        sizes, steps, seeds, precisions = {"rankings": 40, "prompts": 512, "shape": {}}, 2, 1, ["float32"]
+        steps, seeds, precisions = 2, 1, ["float32"]
     for seed in range(seeds):
-        town = write_job(folder / str(seed), seed, **sizes)
-        start = town.measure(town.start)
-        say(f"seed {seed}: before, worth {start.gold:.2f}")
+        town = Town((chosen.keep or folder) / str(seed), folder / f"work-{seed}", seed, is_smoke=chosen.smoke)
+        say(f"seed {seed}: before, worth {town.judge(town.start)[0]:.3f}")
         for algorithm in _JOBS:
             for precision in precisions:
                 name = f"{algorithm}-{precision}"
@@ -125,15 +160,15 @@ def compare(python: str, folder: Path, chosen: Any, threads: int) -> dict[str, A
                     python, town, town.folder / f"trl-{name}", algorithm, precision, steps, threads
                 )
                 for program, timed, seconds in (("prosa", ours, course["seconds"]), ("trl", peer, peer_parts)):
-                    measured = town.measure(timed.folder)
-                    runs[algorithm][precision][program].append(replace(timed, quality=measured.gold))
-                    split = {**seconds, "updates": timed.train_seconds - sum(seconds.values()), "kl": measured.kl}
+                    worth, kl = town.judge(timed.folder)
+                    runs[algorithm][precision][program].append(replace(timed, quality=worth))
+                    split = {**seconds, "updates": timed.train_seconds - sum(seconds.values()), "kl": kl}
                     parts[algorithm][precision][program].append(split)
-                    said = f"{timed.train_seconds:6.1f} s training, worth {measured.gold:.2f}, KL {measured.kl:.1f}"
+                    said = f"{timed.train_seconds:6.1f} s training, worth {worth:.3f}, KL {kl:.1f}"
                     say(f"seed {seed} {name:15} {program:6} {timed.seconds:6.1f} s, {said}")
     return {
         algorithm: {
-            "precisions": summarize(by_precision, is_higher_better=True, tolerance=0.1),
+            "precisions": summarize(by_precision, is_higher_better=True, tolerance=_EQUAL_WORTH),
             "parts": {
                 precision: {program: spread_each(rows) for program, rows in programs.items()}
                 for precision, programs in parts[algorithm].items()
@@ -149,7 +184,8 @@ def spread_each(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_peer_parser("trl_rl", __doc__)
-    parser.add_argument("--steps", type=int, default=24, help="of each training (default: 24)")
+    parser.add_argument("--steps", type=int, default=8, help="of each training (default: 8)")
+    parser.add_argument("--keep", type=Path, help="folder for the lives; those that rl_town kept will do")
     chosen = parser.parse_args(argv)
     versions = peer_versions(chosen.peer_python)
     if versions is None:
