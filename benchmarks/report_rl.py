@@ -30,7 +30,7 @@ def write_learning(record: dict[str, Any]) -> str:
                 ("", "KL at the end", "reward, end", "truth, start", "truth, peak", "truth, kept", "truth, end"),
                 [_over_row(runs, name) for name in runs[0]["E9"]],
             ),
-            "Ways of learning from the same rankings (E10), one thread, two seeds at a time; new prompts:\n",
+            "Ways of learning from the same rankings (E10), seconds of one thread; new prompts:\n",
             table(
                 ("", "truth", "KL", "ends", "distinct-2", "seconds"),
                 [_way_row(runs, name) for name in runs[0]["E10"]],
