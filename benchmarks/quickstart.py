@@ -1,9 +1,8 @@
-"""The quickstart as a new user starts it, with several seeds: wall time, quality, world facts, speed; then its answers.
+"""The quickstart's base model as a new user trains it, with several seeds: wall time, quality, world facts, speed.
 
-`prosa sft` teaches each base model to answer, and `prosa evaluate --answers` asks what the town knows to be true.
+What becomes of such a model when it learns to answer and to please is measured in `rl_town`.
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -28,20 +27,7 @@ def run_quickstart(folder: Path, seed: int, *, is_smoke: bool) -> dict[str, Any]
     facts = read_run(folder / "run")
     say(f"seed {seed}: {done.seconds:.0f} s, {facts['evaluation']['bits_per_byte']['total']['bits_per_byte']:.3f} bits")
     samples = write_samples(folder / "run", _PROMPTS, max_new_tokens=8 if is_smoke else 120)
-    return {"seed": seed, "wall_seconds": done.seconds, "samples": samples, **facts, "sft": teach(folder / "run")}
-
-
-def teach(run: Path) -> dict[str, Any]:
-    """Fine-tuning as a user starts it, and what is right in its answers, greedy and sampled."""
-    done = run_process(prosa_words("sft", run))
-    answers = {
-        name: json.loads(run_process(prosa_words("evaluate", run, "--answers", *options, "--json")).stdout)
-        for name, options in (("greedy", ()), ("sampled", ("--sampled",)))
-    }
-    for name, report in answers.items():
-        shares = {key: shares["all"]["share"] for key, shares in report["measures"].items() if "all" in shares}
-        say(f"{name}: " + ", ".join(f"{key} {shares[key]:.3f}" for key in ("right", "ends", "hallucinates")))
-    return {"wall_seconds": done.seconds, **answers}
+    return {"seed": seed, "wall_seconds": done.seconds, "samples": samples, **facts}
 
 
 def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -54,7 +40,6 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "tokens_per_second": spread([run["training"]["tokens_per_second"] for run in runs]),
         "matmul_share": spread([run["training"]["matmul_share"] for run in runs]),
         "cloze": [{"seed": run["seed"], **run["evaluation"]["cloze"]} for run in runs],
-        "sft": [{"seed": run["seed"], **run["sft"]} for run in runs],
         "first": runs[0],
     }
 

@@ -35,7 +35,7 @@ Section = Callable[[dict[str, Any]], str]
 # In the order of the page: result, heading, what turns the result into text.
 _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("quickstart", "Quickstart", report_small.write_quickstart),
-    ("quickstart", "Learning to answer, at the quickstart's size", report_small.write_answers),
+    ("rl_town", "Learning to answer, at the quickstart's size", report_small.write_answers),
     ("shakespeare", "Tiny Shakespeare beside nanoGPT's CPU recipe", report_shakespeare.write_shakespeare),
     ("real_input_livros", "Real input: books in Portuguese and English", report_real_input.write_job),
     ("real_input_python", "Real input: Python's own library and documentation", report_real_input.write_job),

@@ -63,26 +63,24 @@ def write_quickstart(record: dict[str, Any]) -> str:
 
 def write_answers(record: dict[str, Any]) -> str:
     """What fine-tuning makes of the quickstart's base models; every line a seed of its own."""
-    runs = record["result"].get("sft")
-    if not runs:
-        return "Not measured yet.\n"
+    runs = record["result"]["runs"]
     seeds = [f"seed {run['seed']}" for run in runs]
 
     def rows(drawing: str) -> list[tuple[str, ...]]:
         found = []
         for key, label in ANSWER_MEASURES.items():
-            shares = [run[drawing]["measures"][key]["all"] for run in runs]
+            shares = [run["sft"][drawing]["measures"][key]["all"] for run in runs]
             found.append((label, *(show_interval(one["share"], one["interval"], 2) for one in shares)))
-        gold = [run[drawing]["gold_reward"]["all"] for run in runs]
-        return [*found, ("gold reward, -1 to 1", *(show_interval(one["mean"], one["interval"], 2) for one in gold))]
+        gold = [run["sft"][drawing]["gold_reward"]["all"] for run in runs]
+        return [*found, ("true worth, -1 to 1", *(show_interval(one["mean"], one["interval"], 2) for one in gold))]
 
-    right = min(run["greedy"]["measures"]["right"]["all"]["share"] for run in runs)
-    ends = min(run["greedy"]["measures"]["ends"]["all"]["share"] for run in runs)
-    seconds = ", ".join(f"{run['wall_seconds']:.0f} s" for run in runs)
+    right, ends = (
+        min(run["sft"]["greedy"]["measures"][key]["all"]["share"] for run in runs) for key in ("right", "ends")
+    )
     return "\n".join(
         (
-            f"`prosa sft` on each of the quickstart's base models ({seconds}, start and compilation included), then",
-            "`prosa evaluate --answers`: 95 % intervals over the questions. Greedy:\n",
+            "The fine-tuned models of `prosa run configs/quickstart.toml`, asked by `prosa evaluate --answers`: 95 %",
+            "intervals over the questions. Greedy:\n",
             table(("", *seeds), rows("greedy")),
             "Sampled at temperature 1:\n",
             table(("", *seeds), rows("sampled")),

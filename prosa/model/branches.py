@@ -24,7 +24,7 @@ _ROW_TOKENS = 128
 class Tree:
     """A beginning and its branches: ids, where each stands in its own text, and which branch it belongs to, from 1.
 
-    texts: numbers of the texts in it; own: the columns of their branches, one after the other.
+    texts: numbers of the texts in it; own: the columns of their branches, one after the other; lengths: of each.
     """
 
     ids: list[int]
@@ -32,6 +32,7 @@ class Tree:
     branches: list[int]
     texts: list[int] = field(default_factory=list)
     own: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
 
 def plant(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Tree]:
@@ -39,11 +40,14 @@ def plant(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Tree]:
     trees: list[Tree] = []
     for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
         own = text[start:]
-        is_alike = number > 0 and starts[number - 1] == start and texts[number - 1][:start] == text[:start]
+        is_alike = (
+            number > 0 and start > 0 and starts[number - 1] == start and texts[number - 1][:start] == text[:start]
+        )
         if not is_alike or len(trees[-1].ids) + len(own) > _TREE_TOKENS:
             trees.append(Tree(list(text[:start]), list(range(start)), [0] * start))
         tree = trees[-1]
         tree.texts.append(number)
+        tree.lengths.append(len(own))
         tree.own += range(len(tree.ids), len(tree.ids) + len(own))
         tree.positions += range(start, len(text))
         tree.branches += [len(tree.texts)] * len(own)

@@ -57,13 +57,13 @@ def finish(
         answers = sorted({sequence for ranking in train for sequence in ranking.sequences})
         chosen = numpy_stream(seed, "reference answers").permutation(len(answers))[:_REFERENCE_ANSWERS]
         samples = [answers[index] for index in chosen]
-    normalisation = normalise(model, read_features(model, samples, pad_id=tokenizer.pad_id))
-    curves = [_scores(model, rows, tokenizer) for rows in by_prompt.values() if len(rows) > 1]
+    normalisation = normalise(model, read_features(model, samples))
+    curves = [_scores(model, rows) for rows in by_prompt.values() if len(rows) > 1]
     card = _measure(model, tokenizer, held_out, normalisation, curves)
     temperature = card.calibration.temperature if card else 1 / normalisation.scale
     facts = RewardFacts(temperature, normalisation.to_json(), float(model.tie.detach()))
     save_reward_model(folder / "model", model, tokenizer, facts)
-    _check_reload(folder / "model", model, tokenizer, samples[:8])
+    _check_reload(folder / "model", model, samples[:8])
     record = {"normalisation": normalisation.to_json(), "counts": dict(counts), "card": card and card.to_json()}
     write_json_durably(folder / "card.json", record)
     return card
@@ -75,7 +75,7 @@ def evaluate_rankings(
     """Pair accuracy and loss, each the mean over rankings; with several heads also how far they disagree."""
     if not rankings:
         return {}
-    found = head_scores(model, [sequence for one in rankings for sequence in one.sequences], tokenizer)  # N H
+    found = head_scores(model, [sequence for one in rankings for sequence in one.sequences])  # N H
     batch = collate(rankings, torch.ones(len(rankings), 1), tokenizer.pad_id)
     scores = torch.zeros(batch.groups.shape)
     scores[batch.groups >= 0] = found.mean(1)
@@ -87,14 +87,14 @@ def evaluate_rankings(
     return numbers | ({"disagreement": float(disagreement(found).mean())} if model.n_members > 1 else {})
 
 
-def head_scores(model: RewardModel, sequences: Sequence[Sequence[int]], tokenizer: Tokenizer) -> Float[Tensor, "N H"]:
+def head_scores(model: RewardModel, sequences: Sequence[Sequence[int]]) -> Float[Tensor, "N H"]:
     """What each head says of each sequence, on the CPU."""
-    features = read_features(model, sequences, pad_id=tokenizer.pad_id)
+    features = read_features(model, sequences)
     return features @ model.score.weight.detach().cpu().T
 
 
-def _scores(model: RewardModel, sequences: Sequence[Sequence[int]], tokenizer: Tokenizer) -> list[float]:
-    scores: list[float] = head_scores(model, sequences, tokenizer).mean(1).tolist()
+def _scores(model: RewardModel, sequences: Sequence[Sequence[int]]) -> list[float]:
+    scores: list[float] = head_scores(model, sequences).mean(1).tolist()
     return scores
 
 
@@ -113,13 +113,13 @@ def _measure(
             sequences += encoded[0]
     if not any(one.ranking.pairs() for one in kept):
         return None
-    found = iter(_scores(model, sequences, tokenizer))
+    found = iter(_scores(model, sequences))
     scores = [[next(found) for _ in one.answers] for one in kept]
     return report_card(kept, scores, trained_scale=normalisation.scale, samples=curves)
 
 
-def _check_reload(folder: Path, model: RewardModel, tokenizer: Tokenizer, samples: Sequence[Sequence[int]]) -> None:
-    saved = head_scores(load_reward_model(folder), samples, tokenizer)
-    difference = float((saved - head_scores(model, samples, tokenizer)).abs().max())
+def _check_reload(folder: Path, model: RewardModel, samples: Sequence[Sequence[int]]) -> None:
+    saved = head_scores(load_reward_model(folder), samples)
+    difference = float((saved - head_scores(model, samples)).abs().max())
     if difference > _RELOAD_TOLERANCE:
         raise CheckpointError(f"`{folder}` gives scores that are off by {difference:.2g} from those of the model saved")

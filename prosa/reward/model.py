@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from prosa.device import torch_stream
-from prosa.model import ModelSettings, Transformer, group_by_length, plant, read_trees
+from prosa.model import ModelSettings, Transformer, Tree, group_by_length, plant, read_trees
 
 # Tokens computed at once where nothing is trained.
 _BATCH_TOKENS = 16_384
@@ -53,8 +53,7 @@ class RewardModel(nn.Module):
 
     def branch_features(self, texts: Sequence[Sequence[int]], starts: Sequence[int]) -> Float[Tensor, "N C"]:
         """The same at the end of each text, of which neighbours share what stands before `starts`."""
-        ends = torch.tensor([len(text) - start for text, start in zip(texts, starts, strict=True)]).cumsum(0) - 1
-        return read_trees(self.trunk, plant(texts, starts))[ends]
+        return _read_ends(self.trunk, plant(texts, starts))
 
     def judge(self, features: Float[Tensor, "N C"]) -> Float[Tensor, "N H"]:
         """The heads, always in float32: differences of scores are small beside the scores."""
@@ -81,21 +80,30 @@ def read_features(
     model: RewardModel,
     sequences: Sequence[Sequence[int]],
     *,
-    pad_id: int,
+    starts: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     batch_tokens: int = _BATCH_TOKENS,
 ) -> Float[Tensor, "N C"]:
-    """`RewardModel.features` at the end of each sequence, in float32 on the CPU, rows of like length together.
+    """`RewardModel.features` at the end of each sequence, in float32 on the CPU, those of like length together.
 
-    batch_tokens: positions computed at once, padding included; dtype: of the matrix products.
+    starts: where answers begin, so that neighbours with the same prompt share it; batch_tokens: positions computed at
+    once, padding included; dtype: of the matrix products.
     """
-    device = model.score.weight.device
+    kind = model.score.weight.device.type
     features = torch.empty(len(sequences), model.settings.d_model)
-    for rows in group_by_length([len(sequence) for sequence in sequences], batch_tokens):
-        ids, last = pad_rows([sequences[row] for row in rows], pad_id)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            features[rows] = model.features(ids.to(device), last.to(device)).float().cpu()
+    trees = plant(sequences, starts or [0] * len(sequences))
+    for group in group_by_length([len(tree.ids) for tree in trees], batch_tokens):
+        chosen = [trees[place] for place in group]
+        numbers = [number for tree in chosen for number in tree.texts]
+        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+            features[numbers] = _read_ends(model.trunk, chosen).float().cpu()
     return features
+
+
+def _read_ends(trunk: Transformer, trees: Sequence[Tree]) -> Float[Tensor, "N C"]:
+    """The vector at each branch's end."""
+    ends = torch.tensor([n for tree in trees for n in tree.lengths]).cumsum(0) - 1
+    return read_trees(trunk, trees)[ends]
 
 
 def pad_rows(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Int[Tensor, "N T"], Int[Tensor, " N"]]:

@@ -66,9 +66,12 @@ class RewardFunction:
         """The score of one answer to one message of a user."""
         return self([[{"role": "user", "content": prompt}]], [answer])[0]
 
-    def score_ids(self, sequences: Sequence[Sequence[int]]) -> list[float]:
-        """The score of each sequence of ids, read at its last one; a rollout need not become text and ids again."""
-        scores = combine_heads(self._head_scores(sequences), self.combine, caution=self.caution)
+    def score_ids(self, sequences: Sequence[Sequence[int]], starts: Sequence[int] | None = None) -> list[float]:
+        """The score of each sequence of ids, read at its last one; a rollout need not become text and ids again.
+
+        starts: where the answers begin; neighbours with the same prompt then share it.
+        """
+        scores = combine_heads(self._head_scores(sequences, starts), self.combine, caution=self.caution)
         return [float(score) for score in scores]
 
     def head_scores(
@@ -87,15 +90,15 @@ class RewardFunction:
         """How likely people are to prefer an answer with score `better` to one with score `worse`, ties left aside."""
         return 1 / (1 + math.exp(-max(-700.0, min(700.0, (better - worse) / self.facts.temperature))))
 
-    def _head_scores(self, sequences: Sequence[Sequence[int]]) -> Float[Tensor, "N H"]:
+    def _head_scores(
+        self, sequences: Sequence[Sequence[int]], starts: Sequence[int] | None = None
+    ) -> Float[Tensor, "N H"]:
         longest = max(map(len, sequences), default=0)
         if longest > self.model.settings.context_length or not all(map(len, sequences)):
             raise DataError(f"sequences have 1 to {self.model.settings.context_length} ids, found one of {longest}")
         if not sequences:
             return torch.empty(0, self.model.n_members)
-        features = read_features(
-            self.model, sequences, pad_id=self.tokenizer.pad_id, dtype=self.dtype, batch_tokens=self.batch_tokens
-        )
+        features = read_features(self.model, sequences, starts=starts, dtype=self.dtype, batch_tokens=self.batch_tokens)
         with torch.inference_mode():
             return torch.nn.functional.linear(features, self.model.score.weight.cpu())
 

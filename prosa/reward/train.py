@@ -327,7 +327,7 @@ def _sample(model: RewardModel, held_out: Sequence[RankedAnswers], tokenizer: To
     for one in held_out[:2]:
         encoded = encode_answers(tokenizer, one.messages, one.answers, model.settings.context_length)
         if encoded is not None:
-            scores = head_scores(model, encoded[0], tokenizer).mean(1).tolist()
+            scores = head_scores(model, encoded[0]).mean(1).tolist()
             best = max(range(len(scores)), key=scores.__getitem__)
             prompt = f"{one.messages[-1]['content']} "
             found = {"prompt": prompt, "text": one.answers[best], "scores": scores, "groups": one.ranking.groups}

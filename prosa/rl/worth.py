@@ -46,7 +46,8 @@ def worth_by_model(reward: RewardFunction, tokenizer: Tokenizer) -> Worth:
             # Ends are all the same to a reward model, which has only ever read one of them.
             ids = (*ids[:-1], tokenizer.im_end_id) if answer.is_ended else (*ids, tokenizer.im_end_id)
             rows.append(ids[-context_length:])
-        return reward.score_ids(rows)
+        n_answered = [len(answer.ids) + (not answer.is_ended) for answer in answers]
+        return reward.score_ids(rows, [max(0, len(row) - n) for row, n in zip(rows, n_answered, strict=True)])
 
     return worth
 

@@ -44,7 +44,7 @@ def test_a_score_read_at_the_end_of_the_row_would_depend_on_the_padding() -> Non
 def test_features_in_batches_are_those_of_each_alone() -> None:
     model = reward_model(n_members=3)
     rows = sequences(*("y" * n for n in (5, 1, 9, 30, 2, 2)))
-    features = read_features(model, rows, pad_id=TOKENIZER.pad_id, batch_tokens=60)
+    features = read_features(model, rows, batch_tokens=60)
     for row, found in zip(rows, features, strict=True):
         alone = model.features(torch.tensor([row]), torch.tensor([len(row) - 1]))[0]
         assert torch.allclose(found, alone, atol=1e-5)

@@ -15,7 +15,7 @@ def features_of(model: object, n: int, seed: int) -> torch.Tensor:
         for one in rank_by_letter(n, seed=seed)
         for row in (encode_answers(TOKENIZER, one.messages, one.answers, 96) or ([], 0))[0]
     ]
-    return read_features(model, rows, pad_id=TOKENIZER.pad_id)  # type: ignore[arg-type]
+    return read_features(model, rows)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n_members", [1, 4])
