@@ -54,14 +54,17 @@ def write_town(record: dict[str, Any]) -> str:
     rows = [
         (
             name,
-            show_spread(result["seconds"][name], 0),
             _over_seeds([run[name]["course"]["last"]["kl"] for run in runs], 2),
             _over_seeds([run[name]["course"]["first"]["reward"] for run in runs], 2),
             _over_seeds([run[name]["course"]["last"]["reward"] for run in runs], 2),
         )
         for name in _stages(runs)[1:]
     ]
-    parts += [table(("", "seconds", "KL at the end, nats", "reward, first steps", "reward, last steps"), rows)]
+    parts += [table(("", "KL at the end, nats", "reward, first steps", "reward, last steps"), rows)]
+    parts += [
+        "All take as many steps of as many answers; what a step takes stands under *Reinforcement learning beside TRL*"
+    ]
+    parts += ["(RLOO's are GRPO's). KL is the trained policy's; the model asked lies half-way back to its start.\n"]
     return "\n".join((*parts, *(verdict(is_met, words) for words, is_met in _town_marks(runs)), ""))
 
 
@@ -112,8 +115,13 @@ def _town_marks(runs: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
     said = ", ".join(f"{gain:+.3f}" for gain in gains)
     thirds = ", ".join(f"{before:.1%} to {after:.1%}" for after, before in invented)
     refuses = change("over_refuses")
+    start = mean(worth(run, "sft") for run in runs)
     return [
-        (f"true worth higher by a standard deviation of 0.7 at every seed ({said}; see the log)", min(gains) >= 0.7),
+        (
+            f"true worth higher by a standard deviation of 0.7 at every seed ({said}; from {start:.2f}, and more than 1 is "
+            "not possible)",
+            min(gains) >= 0.7,
+        ),
         (f"made-up answers at most a third, at every seed ({thirds})", all(3 * a <= b for a, b in invented)),
         (f"known facts within 2 points, mean of the seeds ({change('right'):+.1%})", change("right") >= -0.02),
         (f"forms not followed less, mean of the seeds ({change('form'):+.1%})", change("form") >= 0),

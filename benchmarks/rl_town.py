@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, write_result
 from benchmarks.real_input import SMOKE
 
 CONFIG = REPO / "configs" / "quickstart.toml"
@@ -111,15 +111,10 @@ def read_accuracy(run: Path) -> Any:
 
 
 def write(runs: list[dict[str, Any]], chosen: Any) -> None:
-    """The result so far: of stages that all seeds have."""
-    seconds = {
-        name: spread([run[name]["seconds"] for run in runs])
-        for name in (*ALGORITHMS, "round 2")
-        if all(name in run for run in runs)
-    }
+    """The result so far."""
     write_result(
         "rl_town",
-        {"runs": runs, "seconds": seconds},
+        {"runs": runs},
         command="python -m benchmarks.rl_town",
         folder=chosen.results,
         is_smoke=chosen.smoke,
