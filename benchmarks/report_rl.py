@@ -118,8 +118,8 @@ def _town_marks(runs: Sequence[dict[str, Any]]) -> list[tuple[str, bool]]:
     start = mean(worth(run, "sft") for run in runs)
     return [
         (
-            f"true worth higher by a standard deviation of 0.7 at every seed ({said}; from {start:.2f}, and more than 1 is "
-            "not possible)",
+            f"true worth higher by a standard deviation of 0.7 at every seed ({said}; from {start:.2f}, where 1 is "
+            "the best possible)",
             min(gains) >= 0.7,
         ),
         (f"made-up answers at most a third, at every seed ({thirds})", all(3 * a <= b for a, b in invented)),
