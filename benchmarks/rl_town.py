@@ -42,11 +42,16 @@ def live(words: list[str | Path], *more: str) -> float:
 
 
 def ask(run: Path, model: Path) -> dict[str, Any]:
-    """Held-out tasks, greedy and sampled; what stands in the reports, and the spread of true worth."""
+    """Held-out tasks, greedy and sampled: what `prosa evaluate` reports, both languages together."""
     reports = {}
     for name, options in (("greedy", ()), ("sampled", ("--sampled",))):
         words = prosa_words("evaluate", run, "--answers", "--model", model, *options, "--json")
-        reports[name] = json.loads(run_process(words).stdout)
+        report = json.loads(run_process(words).stdout)
+        reports[name] = {
+            "measures": {key: {"all": found["all"]} for key, found in report["measures"].items() if "all" in found},
+            "gold_reward": {"all": report["gold_reward"]["all"]},
+            "fluency": {"all": report["fluency"]["all"]},
+        }
     return reports
 
 
@@ -69,7 +74,9 @@ def improve_again(run: Path, words: list[str | Path]) -> dict[str, Any]:
 
 
 def read_course(folder: Path) -> dict[str, Any]:
-    return {"course": json.loads((folder / "course.json").read_text(encoding="utf-8"))}
+    course = json.loads((folder / "course.json").read_text(encoding="utf-8"))
+    history = [[round(one[key], 4) for key in ("kl", "reward", "gold")] for one in course["history"]]
+    return {"course": course | {"history": history}}
 
 
 def show(name: str, reports: dict[str, Any]) -> None:
