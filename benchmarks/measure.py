@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -94,7 +95,12 @@ def write_result(name: str, result: Mapping[str, Any], *, command: str, folder: 
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, default=_to_json) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=1, ensure_ascii=False, default=_to_json)
+    # Numbers of one list on one line.
+    text = re.sub(
+        r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
+    )
+    path.write_text(text + "\n", encoding="utf-8")
     say(f"wrote {path}")
     return path
 

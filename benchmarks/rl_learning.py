@@ -44,7 +44,7 @@ def raise_worth(town: LetterTown, reward: Path, steps: int) -> dict[str, Any]:
         "before": asdict(town.measure(town.start, reward)),
         "after": asdict(town.measure(town.folder / "e8" / "model", reward)),
         "kl_at_the_end": course["last"]["kl"],
-        "history": course["history"],
+        "course": course_of(course["history"], "kl", "reward", "gold"),
     }
 
 
@@ -77,8 +77,12 @@ def watch(town: LetterTown, name: str, reward: Path, steps: int, beta: float) ->
         "peak": asdict(peak),
         "kept": asdict(kept),
         "stopped_at": stopped,
-        "course": [[one["kl"], one["reward"], one["gold"]] for one in history],
+        "course": course_of(history, "kl", "reward", "gold"),
     }
+
+
+def course_of(history: Sequence[dict[str, Any]], *keys: str) -> list[list[float]]:
+    return [[round(one[key], 4) for key in keys] for one in history]
 
 
 def compare_ways(town: LetterTown, reward: Path, rankings: Sequence[Any], steps: int) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def compare_ways(town: LetterTown, reward: Path, rankings: Sequence[Any], steps:
         shape = {} if name == "ppo" else _GROUPS
         course = timed(partial(town.improve, f"e10-{name}", reward, steps=steps, **shape, **settings))
         history = course["result"]["history"]
-        found[name] = {"seconds": course["seconds"], "course": [[one["kl"], one["gold"]] for one in history]}
+        found[name] = {"seconds": course["seconds"], "course": course_of(history, "kl", "gold")}
     found["dpo"] = {"seconds": timed(partial(town.learn_directly, "e10-dpo", rankings))["seconds"]}
     found["best of 16"] = {"seconds": timed(partial(town.imitate_best, "e10-best of 16", reward))["seconds"]}
     for name, way in found.items():
