@@ -10,12 +10,12 @@ _NAMES = {
     "trl": "TRL",
 }
 _START = """Both programs start from the same weights on {threads} threads and take turns, each as a process of its own
-from start to saved model."""
+from start to saved model (trl {trl}, transformers {transformers}).
+"""
 _SHARED = (
-    _START[:-1]
-    + """ (trl {trl}, transformers {transformers}; no evaluation, checkpoints of weights or logging in
-TRL, batches of like length, no gradient checkpointing, fused AdamW, cosine schedule). "Steps" is the time of the
-training alone; memory is the most that the process held.
+    _START
+    + """TRL without evaluation, checkpoints of weights, logging and gradient checkpointing, with batches of like length,
+fused AdamW and a cosine schedule. "Steps" is the time of the training alone; memory is the most that the process held.
 """
 )
 
@@ -61,7 +61,7 @@ def write_rl(record: dict[str, Any]) -> str:
         f"The quickstart's own job: {result['steps']} steps of 256 answers of at most 48 tokens, four updates each",
         "(PPO goes over them twice), the same start, reward model, prompts and price of KL, a learning rate of "
         f"{result['learning_rate']:g}. Worth is the true one, of answers to held-out tasks.",
-        _START.format(**result),
+        _START.format(threads=result["threads"], **result["peer_versions"]),
         "Scores are the reward model's, the reference's and the critic's passes.\n",
     ]
     for algorithm, found in result["algorithms"].items():

@@ -62,7 +62,8 @@ def test_steps_of_reinforcement_learning_are_to_be_five_times_as_fast(tmp_path: 
         runs = {"float32": {"prosa": [timed(10, 0.5)], "trl": [timed(peer_seconds, 0.5)]}}
         judged = summarize(runs, is_higher_better=True, tolerance=0.1)
         found = {"ppo": {"precisions": judged, "parts": {"float32": parts}}}
-        result = {"steps": 24, "learning_rate": 3e-4, "threads": 2, "algorithms": found}
+        shared = {"threads": 2, "peer_versions": {"trl": "1.9.2", "transformers": "5"}}
+        result = {"steps": 24, "learning_rate": 3e-4, "algorithms": found, **shared}
         path = write_result("trl_rl", result, command="", folder=tmp_path, is_smoke=False)
         assert words in write_rl(json.loads(path.read_text(encoding="utf-8")))
 
