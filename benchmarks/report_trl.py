@@ -14,8 +14,8 @@ from start to saved model (trl {trl}, transformers {transformers}).
 """
 _SHARED = (
     _START
-    + """TRL without evaluation, checkpoints of weights, logging and gradient checkpointing, with batches of like length,
-fused AdamW and a cosine schedule. "Steps" is the time of the training alone; memory is the most that the process held.
+    + """TRL without evaluation, checkpoints of weights, logging and gradient checkpointing, with batches of like
+length, fused AdamW and a cosine schedule. "Steps" is the time of the training alone; memory is the most that the process held.
 """
 )
 
