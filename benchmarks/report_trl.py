@@ -12,9 +12,9 @@ _NAMES = {
 _START = """Both programs start from the same weights on {threads} threads and take turns, each as a process of its own
 from start to saved model (trl {trl}, transformers {transformers}).
 """
-_SHARED = f"""{_START}TRL runs without evaluation, checkpoints of weights, logging and gradient checkpointing, with batches
-of like length, fused AdamW and a cosine schedule. "Steps" is the time of the training alone; memory is the most that
-the process held.
+_SHARED = f"""{_START}TRL runs without evaluation, checkpoints of weights, logging and gradient checkpointing, with
+batches of like length, fused AdamW and a cosine schedule. "Steps" is the time of the training alone; memory is the
+most that the process held.
 """
 
 
