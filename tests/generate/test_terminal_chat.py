@@ -132,7 +132,12 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path: Path) -> None:
             return super().write(text)
 
     file = tmp_path / "chat.jsonl"
-    answers, said = talk("a", f"/save {file}", "b", "/explain", stdout=Impatient())
+    # A shell has its background jobs ignore Ctrl+C, and so would these tests there.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        answers, said = talk("a", f"/save {file}", "b", "/explain", stdout=Impatient())
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert len(answers[0]) == 3 and len(answers[1]) == 8 and "(stopped)" in said
     # The fourth letter was drawn, and so it belongs to the answer.
     assert saved(file)[0][1]["content"].startswith(answers[0]) and len(saved(file)[0][1]["content"]) == 4
