@@ -8,6 +8,7 @@ from benchmarks import (
     agreement,
     attention,
     human_rewards,
+    limits,
     lm_eval,
     quickstart,
     real_input,
@@ -28,8 +29,8 @@ from benchmarks.measure import DATA_HELP, REPO, RESULTS, BenchmarkFailed, say
 
 # In the order of what they cost, hours last.
 _ALONE = (
-    startup, world, tokenizer, attention, quickstart, trl_sft, trl_reward, trl_rl, reward_kwise, reward_learning,
-    rl_learning, rl_town,
+    startup, world, tokenizer, attention, limits, quickstart, trl_sft, trl_reward, trl_rl, reward_kwise,
+    reward_learning, rl_learning, rl_town,
 )  # fmt: skip
 _WITH_DATA = (lm_eval, agreement, shakespeare, real_input, human_rewards)
 

@@ -96,9 +96,9 @@ def write_result(name: str, result: Mapping[str, Any], *, command: str, folder: 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     text = json.dumps(record, indent=1, ensure_ascii=False, default=_to_json)
-    # Numbers of one list on one line.
+    # Numbers of one list on one line; a line never ends within a text.
     text = re.sub(
-        r"\[[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
+        r"\[\n[\s\d.,e+-]+\]", lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text
     )
     path.write_text(text + "\n", encoding="utf-8")
     say(f"wrote {path}")

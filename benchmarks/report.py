@@ -53,6 +53,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),
     ("tokenizer", "Tokenizer", report_small.write_tokenizer),
+    ("limits", "What this machine can do at most", report_small.write_limits),
     ("attention", "Attention of short rows", report_small.write_attention),
 )
 

@@ -9,6 +9,8 @@ _NAMES = {
     "prosa, as it comes": "Prosa, settings as they come",
     "trl": "TRL",
 }
+# How many times as fast as those of TRL our steps of reinforcement learning were to be.
+_WANTED_OF_RL = 5
 _START = """Both programs start from the same weights on {threads} threads and take turns, each as a process of its own
 from start to saved model (trl {trl}, transformers {transformers}).
 """
@@ -49,10 +51,6 @@ def write_reward(record: dict[str, Any]) -> str:
     return _write(result, method, "pair accuracy", 3, target)
 
 
-# How many times as fast as those of TRL our steps were to be.
-_WANTED_OF_RL = 5
-
-
 def write_rl(record: dict[str, Any]) -> str:
     result = record["result"]
     lines = [
@@ -67,7 +65,8 @@ def write_rl(record: dict[str, Any]) -> str:
         for precision, programs in found["parts"].items():
             for name, parts in programs.items():
                 run = found["precisions"][precision]["programs"][name]
-                times = [show_spread(value, 1) for value in (run["train_seconds"], *_split(parts), run["seconds"])]
+                split = (parts[part] for part in ("answers", "scores", "updates"))
+                times = [show_spread(value, 1) for value in (run["train_seconds"], *split, run["seconds"])]
                 ends = [
                     show_spread(run["peak_megabytes"], 0),
                     show_spread(run["quality"], 2),
@@ -87,10 +86,6 @@ def write_rl(record: dict[str, Any]) -> str:
                 + "\n"
             )
     return "\n".join(lines)
-
-
-def _split(parts: dict[str, Any]) -> list[Any]:
-    return [parts[name] for name in ("answers", "scores", "updates")]
 
 
 def _write(result: dict[str, Any], method: str, quality: str, digits: int, target: str) -> str:

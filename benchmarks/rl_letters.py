@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.policies import ask_policy
 from benchmarks.reward_letters import LETTERS, write_trunk
 from prosa.preferences import Answer as RankedAnswer
 from prosa.preferences import Item, PreferenceStore, Prompt, RankedAnswers, SimulatedAnnotator, sample_answers
@@ -204,22 +205,11 @@ class LetterTown:
 
     def measure(self, model: Path, reward: Path | None = None, n: int = 256) -> Measured:
         """Answers of `model` to prompts that nothing was trained on, one to each."""
-        from prosa.model import load_model
         from prosa.reward import RewardFunction
-        from prosa.rl import encode_prompts, worth_by_model, write_answers
-        from prosa.rl.policy import read_answers
+        from prosa.rl import worth_by_model
 
-        policy, first = load_model(model), load_model(self.start)
-        context_length = policy.settings.context_length
-        prompts, _ = encode_prompts(
-            self.tokenizer, ask("test", n), context_length=context_length, max_new_tokens=MAX_NEW_TOKENS
-        )
-        answers = write_answers(
-            policy, self.tokenizer, prompts, n=1, temperature=1.0, max_new_tokens=MAX_NEW_TOKENS, seed=self.seed
-        )
+        answers, kl = ask_policy(model, self.start, ask("test", n), max_new_tokens=MAX_NEW_TOKENS, seed=self.seed)
         golds = self.gold(answers)
-        logprobs = read_answers(first, answers, temperature=1.0, vocab_size=self.tokenizer.vocab_size)
-        distances = [sum(a.logprobs) - sum(b) for a, b in zip(answers, logprobs, strict=True)]
         proxy = None
         if reward is not None:
             proxy = float(np.mean(worth_by_model(RewardFunction.load(reward), self.tokenizer)(answers)))
@@ -227,7 +217,7 @@ class LetterTown:
             gold=float(np.mean(golds)),
             gold_sd=float(np.std(golds)),
             proxy=proxy,
-            kl=float(np.mean(distances)),
+            kl=kl,
             ended=float(np.mean([answer.is_ended for answer in answers])),
             distinct_2=distinct_letters([answer.text.strip() for answer in answers]),
         )

@@ -18,6 +18,7 @@ from typing import Any
 import tomli_w
 
 from benchmarks.measure import say, spread, write_result
+from benchmarks.policies import ask_policy
 from benchmarks.rl_town import live, start_life
 from benchmarks.trl_peers import (
     PRECISIONS,
@@ -48,7 +49,6 @@ class Town:
     def __init__(self, folder: Path, work: Path, seed: int, *, is_smoke: bool) -> None:
         from prosa.config import read_settings
         from prosa.life_settings import LifeSettings, town_of, world_of
-        from prosa.tokenizer import Tokenizer
 
         live(start_life(folder, seed, is_smoke=is_smoke), "--until", "reward")
         run = folder / "run"
@@ -58,43 +58,33 @@ class Town:
         self.world, self.source = world, town_of(life)
         self.folder, self.seed = work, seed
         self.start, self.reward = run / "sft" / "model", run / "reward" / "model"
-        self.tokenizer = Tokenizer.load(self.start)
         self.write_prompts()
 
     def write_prompts(self) -> None:
         from prosa.corpus import ReadReport
-        from prosa.preferences import SampleSettings, read_prompts
-
-        wanted = SampleSettings(prompts=self.source, n_prompts=_PROMPTS, seed=self.seed + 1)
-        encoded = self.encode(read_prompts(wanted, ReadReport()))
-        write_lines(self.folder / "prompts.jsonl", [{"messages": one.prompt.messages} for one in encoded])
-        rows = [{"ids": list(one.ids), "text": self.tokenizer.decode(one.ids)} for one in encoded]
-        write_lines(self.folder / "rows.jsonl", rows)
-
-    def encode(self, prompts: Sequence[Any]) -> Sequence[Any]:
         from prosa.model import load_settings
+        from prosa.preferences import SampleSettings, read_prompts
         from prosa.rl import encode_prompts
+        from prosa.tokenizer import Tokenizer
 
-        context_length = load_settings(self.start).context_length
-        return encode_prompts(self.tokenizer, prompts, context_length=context_length, max_new_tokens=_MAX_NEW_TOKENS)[0]
+        tokenizer, context_length = Tokenizer.load(self.start), load_settings(self.start).context_length
+        wanted = SampleSettings(prompts=self.source, n_prompts=_PROMPTS, seed=self.seed + 1)
+        prompts = read_prompts(wanted, ReadReport())
+        encoded, _ = encode_prompts(tokenizer, prompts, context_length=context_length, max_new_tokens=_MAX_NEW_TOKENS)
+        write_lines(self.folder / "prompts.jsonl", [{"messages": one.prompt.messages} for one in encoded])
+        rows = [{"ids": list(one.ids), "text": tokenizer.decode(one.ids)} for one in encoded]
+        write_lines(self.folder / "rows.jsonl", rows)
 
     def judge(self, model: Path) -> tuple[float, float]:
         """What answers to held-out tasks are worth, and how far they are from the start, in nats an answer."""
-        from prosa.model import load_model
         from prosa.preferences import prompts_of_tasks
-        from prosa.rl import worth_by_town, write_answers
-        from prosa.rl.policy import read_answers
+        from prosa.rl import worth_by_town
 
         languages = self.world.settings.languages
         n = _JUDGED_TASKS // len(languages)
         tasks = [task for language in languages for task in self.world.tasks(language, split="test", n=n)]
-        prompts = self.encode(prompts_of_tasks(tasks))
-        answers = write_answers(
-            load_model(model), self.tokenizer, prompts, n=1, temperature=1.0, max_new_tokens=_MAX_NEW_TOKENS, seed=0
-        )
-        first = read_answers(load_model(self.start), answers, temperature=1.0, vocab_size=self.tokenizer.vocab_size)
-        distances = [sum(one.logprobs) - sum(before) for one, before in zip(answers, first, strict=True)]
-        return fmean(worth_by_town(self.world)(answers)), fmean(distances)
+        answers, kl = ask_policy(model, self.start, prompts_of_tasks(tasks), max_new_tokens=_MAX_NEW_TOKENS, seed=0)
+        return fmean(worth_by_town(self.world)(answers)), kl
 
 
 def train_ours(town: Town, run: Path, algorithm: str, precision: str, steps: int, threads: int) -> Timed:
@@ -184,7 +174,7 @@ def spread_each(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_peer_parser("trl_rl", __doc__)
-    parser.add_argument("--steps", type=int, default=8, help="of each training (default: 8)")
+    parser.add_argument("--steps", type=int, default=6, help="of each training (default: 6)")
     parser.add_argument("--keep", type=Path, help="folder for the lives; those that rl_town kept will do")
     chosen = parser.parse_args(argv)
     versions = peer_versions(chosen.peer_python)

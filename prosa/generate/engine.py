@@ -275,9 +275,7 @@ def _prefill_rows(model: Transformer, rows: Sequence[Row]) -> tuple[Float[Tensor
     kv_cache = KVCache(model.settings, len(prompts), max(lengths), dtype=weight.dtype, device=weight.device)
     logits = weight.new_empty(len(prompts), model.settings.vocab_size)
     for group in group_by_length(lengths, _PREFILL_TOKENS):
-        logits[group], part = prefill(
-            model, [prompts[place] for place in group], max(lengths[place] for place in group)
-        )
+        logits[group], part = prefill(model, [prompts[place] for place in group], lengths[group[-1]])
         kv_cache.replace_rows(group, part)
     copies = [distinct[window] for window in windows]
     return logits[copies], kv_cache.select(copies, capacity)

@@ -169,10 +169,11 @@ def main(
         stage = _start_stage(llm, encoded, reward, wanted, state, device, world, kept)
         if job is None:
             _check_all(stage, reward)
-            job = _plan_job(folder, settings, stage, inputs, device, world)
         if reward.trunk is not None:
-            # What is learned from the scores has no more digits.
+            # What is learned from the scores has no more digits; before a step is measured, as it makes it faster.
             reward.trunk.dtype = device.compute_dtype
+        if job is None:
+            job = _plan_job(folder, settings, stage, inputs, device, world)
         check_request(job.requested, job.inputs, settings, inputs, allow_drift=allow_drift)
         announce(job, device, counts)
         result = _train(folder, job, stage, device, world, allow_drift, is_shown)

@@ -40,14 +40,15 @@ def worth_by_model(reward: RewardFunction, tokenizer: Tokenizer) -> Worth:
     context_length = reward.model.settings.context_length
 
     def worth(answers: Sequence[Answer]) -> list[float]:
-        rows = []
+        rows, starts = [], []
         for answer in answers:
             ids = (*answer.prompt.ids, *answer.ids)
             # Ends are all the same to a reward model, which has only ever read one of them.
             ids = (*ids[:-1], tokenizer.im_end_id) if answer.is_ended else (*ids, tokenizer.im_end_id)
-            rows.append(ids[-context_length:])
-        n_answered = [len(answer.ids) + (not answer.is_ended) for answer in answers]
-        return reward.score_ids(rows, [max(0, len(row) - n) for row, n in zip(rows, n_answered, strict=True)])
+            n_cut = max(0, len(ids) - context_length)
+            rows.append(ids[n_cut:])
+            starts.append(max(0, len(answer.prompt.ids) - n_cut))
+        return reward.score_ids(rows, starts)
 
     return worth
 

@@ -6,7 +6,7 @@ Newton-Schulz iteration and the max(1, rows/columns)^0.5 scale); Loshchilov & Hu
 Regularization (arXiv:1711.05101), algorithm 2, for AdamW.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -107,9 +107,16 @@ class MuonAdamW:
 
     def state_tensors(self) -> dict[str, Tensor]:
         """All state by name: `muon.momentum.NAME`, `adamw.{exp_avg,exp_avg_sq,step}.NAME`."""
-        tensors = {f"muon.momentum.{name}": value for name, value in self._named_momentum()}
-        tensors |= {f"adamw.{key}.{name}": value for key, name, value in self._named_moments()}
-        return tensors
+        stacks = zip(self._groups, self._momentum, strict=True)
+        momentum = {
+            f"muon.momentum.{name}": one for names, stack in stacks for name, one in zip(names, stack, strict=True)
+        }
+        moments = {
+            f"adamw.{key}.{name}": getattr(one, key)
+            for name, one in self._others.items()
+            for key in ("exp_avg", "exp_avg_sq", "step")
+        }
+        return momentum | moments
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes back what `state_tensors` gave; CheckpointError when names or shapes are another model's."""
@@ -118,15 +125,6 @@ class MuonAdamW:
             if saved is None or saved.shape != value.shape:
                 raise CheckpointError(f"the optimizer state `{name}` is missing or of another shape")
             value.copy_(saved)
-
-    def _named_momentum(self) -> Iterator[tuple[str, Tensor]]:
-        for names, stacked in zip(self._groups, self._momentum, strict=True):
-            yield from zip(names, stacked, strict=True)
-
-    def _named_moments(self) -> Iterator[tuple[str, str, Tensor]]:
-        for name, moments in self._others.items():
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                yield key, name, getattr(moments, key)
 
 
 def orthogonalize(matrices: Float[Tensor, "N R C"]) -> Float[Tensor, "N R C"]:

@@ -140,6 +140,14 @@ def test_the_curve_is_in_bits_per_byte_and_skips_what_is_not_finite() -> None:
     assert curve["validation"] == [[10_000, 0.9877]]
 
 
+def test_lists_of_numbers_stand_on_one_line_and_texts_as_they_are(tmp_path: Path) -> None:
+    result = {"course": [[1.5, -2e-05], [3, 4]], "text": "x = [1,  2]"}
+    path = write_result("x", result, command="c", folder=tmp_path, is_smoke=False)
+    text = path.read_text(encoding="utf-8")
+    assert "[1.5, -2e-05]" in text
+    assert json.loads(text)["result"] == result
+
+
 def test_spreads_and_intervals_for_people() -> None:
     assert show_spread(None, 1) == "-"
     assert show_spread({"median": 1234.5, "low": 1.0, "high": 2.0, "values": [1234.5]}, 0, " s") == "1,234 s"

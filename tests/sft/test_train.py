@@ -189,3 +189,16 @@ def test_minutes_are_planned_from_a_measured_step(tmp_path):
     job = read_job(tmp_path / "sft")
     assert result.position.step == job.fit.steps >= 20
     assert {choice.name for choice in job.choices} >= {"rows", "steps", "learning rates"}
+
+
+def test_a_step_is_measured_for_minutes_alone(tmp_path, monkeypatch):
+    def measure(*words, **more):
+        raise AssertionError("a step was measured")
+
+    monkeypatch.setattr("prosa.sft.train.measure_step", measure)
+    write_base(tmp_path / "base")
+    data = write_chats(tmp_path / "chats.jsonl", some_chats(10))
+    every = {"evaluate_every": 0, "sample_every": 0, "save_every": 0}
+    assert run_sft(tmp_path / "steps", tmp_path / "base", data, steps=2, **every).is_finished
+    with pytest.raises(AssertionError, match="a step was measured"):
+        run_sft(tmp_path / "minutes", tmp_path / "base", data, steps=0, minutes=0.02)
