@@ -7,9 +7,11 @@ from pathlib import Path
 from benchmarks import (
     agreement,
     attention,
+    decoding,
     human_rewards,
     limits,
     lm_eval,
+    planner,
     quickstart,
     real_input,
     report,
@@ -19,6 +21,7 @@ from benchmarks import (
     rl_town,
     shakespeare,
     startup,
+    throughput,
     tokenizer,
     trl_reward,
     trl_rl,
@@ -29,10 +32,10 @@ from benchmarks.measure import DATA_HELP, REPO, RESULTS, BenchmarkFailed, say
 
 # In the order of what they cost, hours last.
 _ALONE = (
-    startup, world, tokenizer, attention, limits, quickstart, trl_sft, trl_reward, trl_rl, reward_kwise,
-    reward_learning, rl_learning, rl_town,
+    startup, world, tokenizer, attention, limits, decoding, throughput, quickstart, trl_sft, trl_reward, trl_rl,
+    reward_kwise, reward_learning, rl_learning, rl_town,
 )  # fmt: skip
-_WITH_DATA = (lm_eval, agreement, shakespeare, real_input, human_rewards)
+_WITH_DATA = (lm_eval, planner, agreement, shakespeare, real_input, human_rewards)
 
 
 def main(argv: list[str] | None = None) -> int:

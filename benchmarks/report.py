@@ -19,6 +19,7 @@ from benchmarks import (
     report_rl,
     report_shakespeare,
     report_small,
+    report_speed,
     report_trl,
 )
 from benchmarks.curves import draw_curve
@@ -50,10 +51,13 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
     ("trl_rl", "Reinforcement learning beside TRL", report_trl.write_rl),
     ("lm_eval", "Test sets beside lm-evaluation-harness", report_small.write_lm_eval),
+    ("planner", "Whether minutes are minutes", report_speed.write_planner),
+    ("throughput", "Training steps, beside transformers", report_speed.write_throughput),
+    ("decoding", "Writing, beside transformers and llama.cpp", report_speed.write_decoding),
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),
     ("tokenizer", "Tokenizer", report_small.write_tokenizer),
-    ("limits", "What this machine can do at most", report_small.write_limits),
+    ("limits", "What this machine can do at most", report_speed.write_limits),
     ("attention", "Attention of short rows", report_small.write_attention),
 )
 

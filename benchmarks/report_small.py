@@ -183,32 +183,3 @@ def write_attention(record: dict[str, Any]) -> str:
             table(("", "torch's own", "prosa", "ratio"), rows),
         )
     )
-
-
-def write_limits(record: dict[str, Any]) -> str:
-    result = record["result"]
-    bandwidth = ", ".join(f"{name} {rate:.1f}" for name, rate in result["bandwidth"].items())
-    rows, parts = [], []
-    for size, found in result["sizes"].items():
-        for way, step in found["steps"].items():
-            dtype = way.partition(",")[0]
-            fastest = max(found["products"][dtype].values())
-            milliseconds = (
-                step["milliseconds"],
-                *(step["phases"][name] for name in ("forward", "backward", "optimizer")),
-            )
-            speed = (f"{step['tokens_per_second']:,.0f}", f"{step['gflops']:,.0f}", f"{fastest:,.0f}")
-            rows.append((f"{size}, {way}", *(f"{value:,.0f}" for value in milliseconds), *speed))
-            kinds = ", ".join(f"{kind} {value:,.0f}" for kind, value in step["kinds"].items())
-            parts.append(f"- {size}, {way}: {kinds}")
-    head = ("", "step, ms", "forward", "backward", "optimizer", "tokens/s", "GFLOP/s", "fastest product, GFLOP/s")
-    return "\n".join(
-        (
-            f"Memory, GB/s: {bandwidth} (one row: weights read once by a product, as in decoding). Training",
-            "steps of 4,096 tokens in rows of 256, the phases of one step under torch's profiler:\n",
-            table(head, rows),
-            "Milliseconds of that step by kind of operation:\n",
-            *parts,
-            "",
-        )
-    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Literal
 
     from prosa.generate import LanguageModel
     from prosa.reward import RewardFunction
@@ -19,11 +20,11 @@ __version__ = "0.1.0"
 __all__ = ["load", "load_reward"]
 
 
-def load(path: str | Path) -> LanguageModel:
+def load(path: str | Path, *, dtype: Literal["float32", "bfloat16"] = "float32") -> LanguageModel:
     """The model of a run, a stage, a checkpoint or any Hugging Face folder; torch is imported here, not before."""
     from prosa.generate import load as load_model
 
-    return load_model(path)
+    return load_model(path, dtype=dtype)
 
 
 def load_reward(path: str | Path) -> RewardFunction:

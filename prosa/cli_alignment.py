@@ -271,6 +271,7 @@ def chat(
     temperature: Annotated[float, typer.Option("--temperature", "-t")] = 0.7,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-m")] = 128,
     seed: int | None = None,
+    fast: Annotated[bool, typer.Option(help="Compile decoding in the background; pays off for large models.")] = False,
     lang: Lang = "",
 ) -> None:
     """Talk to a model; /help lists the commands."""
@@ -279,7 +280,10 @@ def chat(
     from prosa.tables import choose_language
 
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
-    chat_in_terminal(prosa.load(model), system=system, sampling=sampling, language=choose_language(lang))
+    llm = prosa.load(model)
+    if fast:
+        llm.compile()
+    chat_in_terminal(llm, system=system, sampling=sampling, language=choose_language(lang))
 
 
 app.add_typer(preferences_app, name="preferences")

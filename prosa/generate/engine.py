@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from prosa.errors import ConfigError, DataError
+from prosa.generate.compiled import CompiledSteps
 from prosa.generate.sampling import Sampler, Sampling
 from prosa.generate.stopping import StopText
 from prosa.model import KVCache, Transformer, group_by_length
@@ -122,26 +123,33 @@ def write(
     *,
     keeps_scores: bool = False,
     max_rows: int = MAX_ROWS,
+    steps: CompiledSteps | None = None,
 ) -> Iterator[list[Drawn]]:
     """Writes all rows to their ends, yielding what each unfinished one drew at every step.
 
     At most `max_rows` are computed together; the others wait in order and take the places of those that are done.
+    steps: compiled programs of the model, used from the moment that they are there.
     """
     if not rows:
         return
     was_training = model.training
     model.eval()
     try:
-        yield from _write(model, tokenizer, list(rows), keeps_scores, max_rows)
+        yield from _write(model, tokenizer, list(rows), keeps_scores, max_rows, steps)
     finally:
         model.train(was_training)
 
 
 def _write(
-    model: Transformer, tokenizer: Tokenizer, rows: list[Row], keeps_scores: bool, max_rows: int
+    model: Transformer,
+    tokenizer: Tokenizer,
+    rows: list[Row],
+    keeps_scores: bool,
+    max_rows: int,
+    steps: CompiledSteps | None,
 ) -> Iterator[list[Drawn]]:
     stop_ids = {tokenizer.end_of_text_id, tokenizer.im_end_id}
-    batch = _Batch(model, rows[:max_rows], tokenizer.vocab_size)
+    batch = _Batch(model, rows[:max_rows], tokenizer.vocab_size, steps)
     waiting = rows[max_rows:]
     while batch.rows:
         yield batch.draw(stop_ids, keeps_scores)
@@ -158,8 +166,8 @@ class _Batch:
     """Rows computed together: `places` says which row of the cache is whose. What is done stays in the cache a while,
     as taking it out copies all the others."""
 
-    def __init__(self, model: Transformer, rows: list[Row], vocab_size: int) -> None:
-        self.model, self.vocab_size = model, vocab_size
+    def __init__(self, model: Transformer, rows: list[Row], vocab_size: int, steps: CompiledSteps | None) -> None:
+        self.model, self.vocab_size, self.steps = model, vocab_size, steps
         self.rows: list[Row] = []
         self.places: list[int] = []
         self.sampler: Sampler
@@ -192,19 +200,23 @@ class _Batch:
             self.kv_cache = self.kv_cache.select(self.places)
             self.places = list(range(len(self.rows)))
 
+    @torch.inference_mode()
     def decode(self) -> None:
         """Reads each row's newest token."""
         if not self.rows:
             return
         _slide(self.model, self.rows, self.places, self.kv_cache)
+        context_length = self.model.settings.context_length
         is_dead = set(range(len(self.kv_cache.lengths))) - set(self.places)
         ids = [0] * len(self.kv_cache.lengths)
         for row, place in zip(self.rows, self.places, strict=True):
             ids[place] = row.ids[-1]
         # What is done still grows with the others and begins again where it would overflow.
-        full = {place for place in is_dead if self.kv_cache.lengths[place] == self.kv_cache.capacity}
+        full = {place for place in is_dead if self.kv_cache.lengths[place] == context_length}
         self.kv_cache.lengths = [0 if place in full else n for place, n in enumerate(self.kv_cache.lengths)]
-        logits = decode_one_token(self.model, ids, self.kv_cache)
+        logits = None if self.steps is None else self.steps.read(ids, self.kv_cache)
+        if logits is None:
+            logits = decode_one_token(self.model, ids, self.kv_cache)
         self.logits = logits[self.places] if is_dead else logits
 
     def join(self, rows: list[Row]) -> None:
@@ -268,17 +280,17 @@ def _prefill_rows(model: Transformer, rows: Sequence[Row]) -> tuple[Float[Tensor
     context_length = model.settings.context_length
     windows = [tuple(row.ids[-context_length:]) for row in rows]
     distinct = {window: index for index, window in enumerate(dict.fromkeys(windows))}
-    capacity = min(context_length, max(row.n_prompt + row.sampling.max_new_tokens for row in rows))
     prompts = list(distinct)
     lengths = [len(prompt) for prompt in prompts]
     weight = model.unembedding
     kv_cache = KVCache(model.settings, len(prompts), max(lengths), dtype=weight.dtype, device=weight.device)
-    logits = weight.new_empty(len(prompts), model.settings.vocab_size)
+    logits = torch.empty(len(prompts), model.settings.vocab_size, device=weight.device)
     for group in group_by_length(lengths, _PREFILL_TOKENS):
-        logits[group], part = prefill(model, [prompts[place] for place in group], lengths[group[-1]])
+        after, part = prefill(model, [prompts[place] for place in group], lengths[group[-1]])
+        logits[group] = after.float()
         kv_cache.replace_rows(group, part)
     copies = [distinct[window] for window in windows]
-    return logits[copies], kv_cache.select(copies, capacity)
+    return logits[copies], kv_cache.select(copies)
 
 
 @torch.inference_mode()

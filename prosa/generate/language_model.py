@@ -14,6 +14,7 @@ from prosa.checkpoint import load_checkpoint
 from prosa.config import resolve_settings
 from prosa.errors import ConfigError, DataError, ModelFileRefused
 from prosa.generate.chat import fit_chat
+from prosa.generate.compiled import CompiledSteps, Rows, halve_matrices
 from prosa.generate.engine import FinishReason, Row, make_rows, write
 from prosa.generate.explain import Candidate, ExplainedStep, explain_step, list_candidates
 from prosa.generate.sampling import Sampler, Sampling
@@ -60,6 +61,18 @@ class LanguageModel:
             )
         self.model = model
         self.tokenizer = tokenizer
+        self.steps = CompiledSteps(model)
+
+    def compile(self, rows: Rows = "one", *, waits: bool = False) -> None:
+        """Makes decoding two to five times as fast, from about twenty seconds on: it is compiled in the background.
+
+        rows: for "one" text at a time or for "many" together; waits: returns when it is done, and raises ConfigError
+        if it cannot be done. Texts stay the same in float32, up to the rounding of logits.
+        """
+        if waits:
+            self.steps.wait(rows)
+        else:
+            self.steps.start(rows)
 
     @overload
     def generate(self, prompt: str, *, stream: Literal[True], **sampling: Any) -> Iterator[str]: ...
@@ -122,7 +135,7 @@ class LanguageModel:
         rows = make_rows(self.tokenizer, prompts, settings, self.model.settings.context_length)
         # Rows of similar length together waste the least; no row's text depends on its company.
         by_length = sorted(rows, key=lambda row: row.n_prompt)
-        for _ in write(self.model, self.tokenizer, by_length):
+        for _ in write(self.model, self.tokenizer, by_length, steps=self.steps):
             pass
         completions: list[list[Completion]] = [[] for _ in prompts]
         for row in rows:
@@ -182,10 +195,10 @@ class LanguageModel:
         return row
 
     def _stream(self, row: Row) -> Iterator[str]:
-        return (drawn.piece for [drawn] in write(self.model, self.tokenizer, [row]) if drawn.piece)
+        return (drawn.piece for [drawn] in write(self.model, self.tokenizer, [row], steps=self.steps) if drawn.piece)
 
     def _explain(self, row: Row) -> Iterator[ExplainedStep]:
-        for [drawn] in write(self.model, self.tokenizer, [row], keeps_scores=True):
+        for [drawn] in write(self.model, self.tokenizer, [row], keeps_scores=True, steps=self.steps):
             yield explain_step(self.tokenizer, drawn)
 
     @torch.inference_mode()
@@ -199,12 +212,23 @@ class LanguageModel:
         return logits.float().cpu()
 
 
-def load(path: str | Path) -> LanguageModel:
+def load(path: str | Path, *, dtype: Literal["float32", "bfloat16"] = "float32") -> LanguageModel:
     """The language model of a run (its newest stage), a stage, a checkpoint's step folder or any Hugging Face folder.
+
+    dtype: of its matrices; bfloat16 takes half of the memory, and nearly half of the time once `compile` is done, but
+    rounds: a text may differ from float32's, and between the plain and the compiled way to write it.
 
     Raises ModelFileRefused if there is none or it cannot be trusted, CheckpointError for a damaged checkpoint.
     """
-    folder = Path(path)
+    llm = _open(Path(path))
+    if dtype == "bfloat16":
+        halve_matrices(llm.model)
+    elif dtype != "float32":
+        raise ConfigError(f"dtype is {dtype!r}, not float32 or bfloat16")
+    return llm
+
+
+def _open(folder: Path) -> LanguageModel:
     if (folder / "state.json").is_file():
         return _load_checkpoint(folder)
     for candidate in (folder, folder / "model", *(folder / stage / "model" for stage in STAGES)):

@@ -227,7 +227,7 @@ class TerminalChat:
         [row] = make_rows(tokenizer, [ids], [sampling], model.settings.context_length)
         is_stopped = False
         try:
-            for [drawn] in write(model, tokenizer, [row]):
+            for [drawn] in write(model, tokenizer, [row], steps=self.llm.steps):
                 self.stdout.write(strip_controls(drawn.piece))
                 self.stdout.flush()
         except KeyboardInterrupt:

@@ -12,9 +12,12 @@ from torch import Tensor
 
 from prosa.model.settings import ModelSettings
 
+# Slots added at once when a text grows beyond them.
+_GROWTH = 64
+
 
 class KVCache:
-    """Preallocated keys and values, each `[n_layer, B, n_kv_head, capacity, d_head]`."""
+    """Keys and values of each layer, each `[B, n_kv_head, capacity, d_head]`; it grows with its longest row."""
 
     def __init__(
         self,
@@ -25,15 +28,19 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:
-        shape = (settings.n_layer, batch_size, settings.n_kv_head, capacity, settings.d_head)
+        shape = (batch_size, settings.n_kv_head, capacity, settings.d_head)
         # Zeros, not empty: a masked slot has weight 0, and 0 times a stray NaN would be NaN.
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.n_layer)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.n_layer)]
         self.lengths = [0] * batch_size
 
     @property
     def capacity(self) -> int:
-        return self.keys.shape[3]
+        return self.keys[0].shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        return self.keys[0].device
 
     @property
     def is_ragged(self) -> bool:
@@ -41,16 +48,24 @@ class KVCache:
 
     def positions(self, T: int) -> Int[Tensor, "B T"]:
         """Positions of the next `T` tokens of each row."""
-        starts = torch.tensor(self.lengths, device=self.keys.device)
-        return starts[:, None] + torch.arange(T, device=self.keys.device)
+        starts = torch.tensor(self.lengths, device=self.device)
+        return starts[:, None] + torch.arange(T, device=self.device)
+
+    def reserve(self, T: int) -> None:
+        """Makes room for `T` more tokens in every row."""
+        needed = max(self.lengths) + T
+        if needed > self.capacity:
+            capacity = -(-needed // _GROWTH) * _GROWTH
+            self.keys = [_resize(old, capacity) for old in self.keys]
+            self.values = [_resize(old, capacity) for old in self.values]
 
     def append(
         self, layer: int, k: Float[Tensor, "B K T D"], v: Float[Tensor, "B K T D"]
     ) -> tuple[Float[Tensor, "B K S D"], Float[Tensor, "B K S D"]]:
         """Stores the new keys and values of one layer; returns the layer's slots from 0 to the longest row's end."""
         T, end = k.shape[2], max(self.lengths) + k.shape[2]
-        k, v = k.to(self.keys.dtype), v.to(self.values.dtype)
         keys, values = self.keys[layer], self.values[layer]
+        k, v = k.to(keys.dtype), v.to(values.dtype)
         if self.is_ragged:
             rows, positions = torch.arange(k.shape[0], device=k.device)[:, None], self.positions(T)
             keys[rows, :, positions] = k.transpose(1, 2)
@@ -68,37 +83,66 @@ class KVCache:
         """Forgets what each row holds from its new length on, such as the padding of a shorter prompt."""
         self.lengths = [min(old, new) for old, new in zip(self.lengths, lengths, strict=True)]
 
-    def select(self, rows: Sequence[int], capacity: int | None = None) -> "KVCache":
-        """A new cache of the given rows, in that order and with repeats; `capacity` may differ but must hold them."""
-        other = KVCache.__new__(KVCache)
-        other.lengths = [self.lengths[row] for row in rows]
-        used = max(other.lengths)
-        index = torch.tensor(rows, device=self.keys.device)
-        for name in ("keys", "values"):
-            old: Tensor = getattr(self, name)
-            new = old.new_zeros(old.shape[0], len(rows), old.shape[2], capacity or self.capacity, old.shape[4])
-            new[:, :, :, :used] = old[:, :, :, :used].index_select(1, index)
-            setattr(other, name, new)
-        return other
+    def select(self, rows: Sequence[int]) -> "KVCache":
+        """A new cache of the given rows, in that order and with repeats."""
+        index = torch.tensor(rows, device=self.device)
+        lengths = [self.lengths[row] for row in rows]
+        return _made_of([old[index] for old in self.keys], [old[index] for old in self.values], lengths)
 
     def join(self, other: "KVCache") -> "KVCache":
         """A new cache of these rows and then those of `other`, with the larger capacity of the two."""
-        joined = KVCache.__new__(KVCache)
-        joined.lengths = [*self.lengths, *other.lengths]
-        capacity, n = max(self.capacity, other.capacity), len(self.lengths)
-        for name in ("keys", "values"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            new = mine.new_zeros(mine.shape[0], len(joined.lengths), mine.shape[2], capacity, mine.shape[4])
-            new[:, :n, :, : self.capacity] = mine
-            new[:, n:, :, : other.capacity] = theirs
-            setattr(joined, name, new)
-        return joined
+        capacity = max(self.capacity, other.capacity)
+
+        def stack(mine: list[Tensor], theirs: list[Tensor]) -> list[Tensor]:
+            pairs = zip(mine, theirs, strict=True)
+            return [torch.cat([_resize(one, capacity), _resize(two, capacity)]) for one, two in pairs]
+
+        lengths = [*self.lengths, *other.lengths]
+        return _made_of(stack(self.keys, other.keys), stack(self.values, other.values), lengths)
 
     def replace_rows(self, rows: Sequence[int], source: "KVCache") -> None:
         """Overwrites the given rows with all rows of `source`."""
         used = max(source.lengths)
-        index = torch.tensor(rows, device=self.keys.device)
-        self.keys[:, index, :, :used] = source.keys[:, :, :, :used]
-        self.values[:, index, :, :used] = source.values[:, :, :, :used]
+        index = torch.tensor(rows, device=self.device)
+        for mine, theirs in zip([*self.keys, *self.values], [*source.keys, *source.values], strict=True):
+            mine[index, :, :used] = theirs[:, :, :used]
         for row, length in zip(rows, source.lengths, strict=True):
             self.lengths[row] = length
+
+
+class Slots:
+    """The tensors of a cache as a compiled step sees them: each row's new key and value go where its position says."""
+
+    def __init__(
+        self,
+        keys: Sequence[Float[Tensor, "B K S D"]],
+        values: Sequence[Float[Tensor, "B K S D"]],
+        positions: Int[Tensor, " B"],
+    ) -> None:
+        self.keys, self.values, self.positions = keys, values, positions
+
+    def append(
+        self, layer: int, k: Float[Tensor, "B K 1 D"], v: Float[Tensor, "B K 1 D"]
+    ) -> tuple[Float[Tensor, "B K S D"], Float[Tensor, "B K S D"]]:
+        """Stores the new keys and values of one layer; returns all its slots, the free ones too."""
+        rows = torch.arange(k.shape[0], device=k.device)
+        keys, values = self.keys[layer], self.values[layer]
+        keys[rows, :, self.positions] = k[:, :, 0].to(keys.dtype)
+        values[rows, :, self.positions] = v[:, :, 0].to(values.dtype)
+        return keys, values
+
+
+def _made_of(keys: list[Tensor], values: list[Tensor], lengths: list[int]) -> KVCache:
+    made = KVCache.__new__(KVCache)
+    made.keys, made.values, made.lengths = keys, values, lengths
+    return made
+
+
+def _resize(old: Float[Tensor, "B K S D"], capacity: int) -> Float[Tensor, "B K S2 D"]:
+    """`old` with more slots, which are zeros; itself if it has as many."""
+    B, K, S, D = old.shape
+    if capacity == S:
+        return old
+    new = old.new_zeros(B, K, capacity, D)
+    new[:, :, :S] = old
+    return new

@@ -26,6 +26,7 @@ Parameter names are those of Hugging Face, so a state dict is a model file witho
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from prosa.errors import ConfigError
-from prosa.model.kv_cache import KVCache
+from prosa.model.kv_cache import KVCache, Slots
 from prosa.model.settings import ModelSettings
 
 # Keys up to which plain matrix products are faster than torch's fused attention, in bfloat16 on CPUs.
@@ -54,15 +55,22 @@ class RMSNorm(nn.Module):
         return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(self.weight.dtype)
 
 
+class Linear(nn.Linear):
+    """A matrix product; weights may be stored with less precision than `x` has."""
+
+    def forward(self, x: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch D"]:
+        return project(x, self.weight, self.bias)
+
+
 class Attention(nn.Module):
     def __init__(self, settings: ModelSettings, layer: int) -> None:
         super().__init__()
         s = settings
         self.layer = layer
-        self.q_proj = nn.Linear(s.d_model, s.n_head * s.d_head, bias=s.has_qkv_bias)
-        self.k_proj = nn.Linear(s.d_model, s.n_kv_head * s.d_head, bias=s.has_qkv_bias)
-        self.v_proj = nn.Linear(s.d_model, s.n_kv_head * s.d_head, bias=s.has_qkv_bias)
-        self.o_proj = nn.Linear(s.n_head * s.d_head, s.d_model, bias=False)
+        self.q_proj = Linear(s.d_model, s.n_head * s.d_head, bias=s.has_qkv_bias)
+        self.k_proj = Linear(s.d_model, s.n_kv_head * s.d_head, bias=s.has_qkv_bias)
+        self.v_proj = Linear(s.d_model, s.n_kv_head * s.d_head, bias=s.has_qkv_bias)
+        self.o_proj = Linear(s.n_head * s.d_head, s.d_model, bias=False)
         self.q_norm = RMSNorm(s.d_head, s.norm_eps) if s.has_qk_norm else nn.Identity()
         self.k_norm = RMSNorm(s.d_head, s.norm_eps) if s.has_qk_norm else nn.Identity()
         self.heads_shape = (-1, s.d_head)
@@ -73,7 +81,7 @@ class Attention(nn.Module):
         cos: Float[Tensor, "*b T D"],
         sin: Float[Tensor, "*b T D"],
         mask: Bool[Tensor, "b 1 T S"] | None,
-        kv_cache: KVCache | None,
+        kv_cache: KVCache | Slots | None,
     ) -> Float[Tensor, "B T C"]:
         B, T, _ = x.shape
         q = self.q_norm(self.q_proj(x).view(B, T, *self.heads_shape)).transpose(1, 2)  # B H T D
@@ -83,7 +91,7 @@ class Attention(nn.Module):
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         if kv_cache is not None:
             k, v = kv_cache.append(self.layer, k, v)  # B K S D
-        y = attend(q, k, v, mask)
+        y = attend(q.to(k.dtype), k, v, mask)
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # B T H*D -> B T C
         return out
 
@@ -91,9 +99,9 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(settings.d_model, settings.d_ff, bias=False)
-        self.up_proj = nn.Linear(settings.d_model, settings.d_ff, bias=False)
-        self.down_proj = nn.Linear(settings.d_ff, settings.d_model, bias=False)
+        self.gate_proj = Linear(settings.d_model, settings.d_ff, bias=False)
+        self.up_proj = Linear(settings.d_model, settings.d_ff, bias=False)
+        self.down_proj = Linear(settings.d_ff, settings.d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -115,7 +123,7 @@ class Block(nn.Module):
         cos: Float[Tensor, "*b T D"],
         sin: Float[Tensor, "*b T D"],
         mask: Bool[Tensor, "b 1 T S"] | None,
-        kv_cache: KVCache | None,
+        kv_cache: KVCache | Slots | None,
     ) -> Float[Tensor, "B T C"]:
         attended = self.self_attn(self.input_layernorm(x), cos, sin, mask, kv_cache)
         x = x + F.dropout(attended, self.dropout, self.training)
@@ -146,7 +154,7 @@ class Transformer(nn.Module):
         self.model = Decoder(settings)
         self.windows = [settings.window_of_layer(layer) for layer in range(settings.n_layer)]
         if not settings.ties_embeddings:
-            self.lm_head = nn.Linear(settings.d_model, settings.vocab_size, bias=False)
+            self.lm_head = Linear(settings.d_model, settings.vocab_size, bias=False)
         cos, sin = rotation_table(settings)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -182,6 +190,8 @@ class Transformer(nn.Module):
         length = seen + T if positions is None else int(positions.max()) + 1
         if length > self.settings.context_length:
             raise ConfigError(f"a row of {length} tokens does not fit in a context of {self.settings.context_length}")
+        if kv_cache is not None:
+            kv_cache.reserve(T)
         if kv_cache is not None and seen > 0:
             positions = kv_cache.positions(T)
         if positions is None:
@@ -196,7 +206,8 @@ class Transformer(nn.Module):
             else segments_mask(segments, window, positions)
             for window in set(self.windows)
         }
-        x = F.dropout(self.model.embed_tokens(ids), self.settings.dropout, self.training)
+        x = self.model.embed_tokens(ids).to(self.model.norm.weight.dtype)
+        x = F.dropout(x, self.settings.dropout, self.training)
         for block, window in zip(self.model.layers, self.windows, strict=True):
             x = block(x, cos, sin, masks[window], kv_cache)
         if kv_cache is not None:
@@ -206,12 +217,48 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch C"]) -> Float[Tensor, "*batch V"]:
         """Logits of hidden vectors."""
-        return F.linear(hidden, self.unembedding)
+        return project(hidden, self.unembedding)
+
+    def step(
+        self,
+        ids: Int[Tensor, " B"],
+        positions: Int[Tensor, " B"],
+        keys: Sequence[Float[Tensor, "B K S D"]],
+        values: Sequence[Float[Tensor, "B K S D"]],
+    ) -> Float[Tensor, "B V"]:
+        """Logits after one more token in each row, whose keys and values it writes into each layer's slots.
+
+        The same as `forward` with a cache, but a function of tensors alone, which torch.compile makes one program of.
+        """
+        S = keys[0].shape[2]
+        cos, sin = self.cos[positions][:, None, None], self.sin[positions][:, None, None]  # B 1 1 D
+        masks = {
+            window: attention_mask(1, S - 1, window, positions[:, None], False, ids.device)
+            for window in set(self.windows)
+        }
+        slots = Slots(keys, values, positions)
+        x = self.model.embed_tokens(ids[:, None]).to(self.model.norm.weight.dtype)  # B 1 C
+        for block, window in zip(self.model.layers, self.windows, strict=True):
+            x = block(x, cos, sin, masks[window], slots)
+        return self.unembed(self.model.norm(x))[:, 0]
 
     @property
     def unembedding(self) -> Float[Tensor, "V C"]:
         """The matrix whose rows are compared with the hidden vector; the embedding itself when tied."""
         return self.model.embed_tokens.weight if self.settings.ties_embeddings else self.lm_head.weight
+
+
+def project(
+    x: Float[Tensor, "*batch C"], weight: Float[Tensor, "D C"], bias: Float[Tensor, " D"] | None = None
+) -> Float[Tensor, "*batch D"]:
+    """x W' + b, in the numbers of `weight`, as those of `x`."""
+    if x.device.type == "cpu" and x.numel() == x.shape[-1] and torch.compiler.is_dynamo_compiling():
+        # One row: a loop that reads the weights as fast as memory gives them, which the library's product does not.
+        y = (weight.float() * x.float().reshape(-1)).sum(-1).reshape(*x.shape[:-1], -1)
+        return (y if bias is None else y + bias).to(x.dtype)
+    if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, weight, bias)
+    return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
 def rotation_table(settings: ModelSettings) -> tuple[Float[Tensor, "S D"], Float[Tensor, "S D"]]:
@@ -247,6 +294,8 @@ def attend(
 ) -> Float[Tensor, "B H T D"]:
     """Each query's softmax(q k / sqrt(D)) over the keys it sees, times v (Vaswani et al. 2017, equation 1)."""
     (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
+    if T == 1 and mask is not None and q.device.type == "cpu" and torch.compiler.is_dynamo_compiling():
+        return attend_once(q, k, v, mask)
     if T == 1 or S > _SHORT_ROW or q.dtype != torch.bfloat16 or q.device.type != "cpu":
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=H != K
@@ -261,6 +310,23 @@ def attend(
         weights = (scores + bias.unsqueeze(2)).softmax(-1)
         mixed: Tensor = (weights @ v.unsqueeze(2)).reshape(B, H, T, D)
     return mixed
+
+
+def attend_once(
+    q: Float[Tensor, "B H 1 D"],
+    k: Float[Tensor, "B K S D"],
+    v: Float[Tensor, "B K S D"],
+    mask: Bool[Tensor, "b 1 1 S"],
+) -> Float[Tensor, "B H 1 D"]:
+    """`attend` for one query of each row, written so that the compiler makes loops of it."""
+    B, K, _, D = k.shape
+    # Written to memory: the compiler would else turn the query again for every key.
+    q = torch.empty_like(q).index_copy(0, torch.arange(B, device=q.device), q * D**-0.5)
+    q = q.reshape(B, K, -1, 1, D).float()  # B K G 1 D
+    scores = (q * k.unsqueeze(2).float()).sum(-1).masked_fill(~mask, -torch.inf)  # B K G S
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    mixed = (weights.unsqueeze(-1) * v.unsqueeze(2).float()).sum(3) / weights.sum(-1, keepdim=True)  # B K G D
+    return mixed.to(v.dtype).reshape(B, -1, 1, D)
 
 
 def attention_mask(

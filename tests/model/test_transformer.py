@@ -103,14 +103,14 @@ def test_cache_rows_can_be_chosen_repeated_and_replaced() -> None:
         whole = model(ids)
         model(ids[:, :8], kv_cache)
         kv_cache.truncate([8, 5, 3])
-        chosen = kv_cache.select([2, 0, 2], capacity=12)
-        assert chosen.lengths == [3, 8, 3] and chosen.capacity == 12
+        chosen = kv_cache.select([2, 0, 2])
+        assert chosen.lengths == [3, 8, 3] and chosen.capacity == 8
         logits = model(torch.stack([ids[2, 3:4], ids[0, 8:9], ids[2, 3:4]]), chosen)
         torch.testing.assert_close(logits[:, 0], whole[[2, 0, 2], [3, 8, 3]], rtol=0, atol=1e-5)
         fresh = KVCache(model.settings, 1, 12)
         model(ids[1:2, :6], fresh)
         chosen.replace_rows([1], fresh)
-        assert chosen.lengths == [4, 6, 4]
+        assert chosen.lengths == [4, 6, 4] and chosen.capacity == 64
         logits = model(torch.stack([ids[2, 4:5], ids[1, 6:7], ids[2, 4:5]]), chosen)
         torch.testing.assert_close(logits[:, 0], whole[[2, 1, 2], [4, 6, 4]], rtol=0, atol=1e-5)
 

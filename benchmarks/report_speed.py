@@ -1,0 +1,135 @@
+"""The sections on speed: what the machine can do at most, training steps and writing beside other programs."""
+
+from typing import Any
+
+from benchmarks.tables import show_spread, table, verdict
+
+
+def write_limits(record: dict[str, Any]) -> str:
+    result = record["result"]
+    bandwidth = ", ".join(f"{name} {rate:.1f}" for name, rate in result["bandwidth"].items())
+    rows, parts = [], []
+    for size, found in result["sizes"].items():
+        for way, step in found["steps"].items():
+            dtype = way.partition(",")[0]
+            fastest = max(found["products"][dtype].values())
+            milliseconds = (
+                step["milliseconds"],
+                *(step["phases"][name] for name in ("forward", "backward", "optimizer")),
+            )
+            speed = (f"{step['tokens_per_second']:,.0f}", f"{step['gflops']:,.0f}", f"{fastest:,.0f}")
+            rows.append((f"{size}, {way}", *(f"{value:,.0f}" for value in milliseconds), *speed))
+            kinds = ", ".join(f"{kind} {value:,.0f}" for kind, value in step["kinds"].items())
+            parts.append(f"- {size}, {way}: {kinds}")
+    head = ("", "step, ms", "forward", "backward", "optimizer", "tokens/s", "GFLOP/s", "fastest product, GFLOP/s")
+    return "\n".join(
+        (
+            f"Memory, GB/s: {bandwidth} (one row: weights read once by a product, as in decoding). Training",
+            "steps of 4,096 tokens in rows of 256, the phases of one step under torch's profiler:\n",
+            table(head, rows),
+            "Milliseconds of that step by kind of operation:\n",
+            *parts,
+            "",
+        )
+    )
+
+
+def write_throughput(record: dict[str, Any]) -> str:
+    result = record["result"]
+    rows, notes, verdicts = [], [], []
+    for case, found in result["cases"].items():
+        rates = {way: one["tokens_per_second"]["median"] for way, one in found["ways"].items()}
+        ours = max(rate for way, rate in rates.items() if way.startswith("prosa"))
+        peers = {way: rate for way, rate in rates.items() if way.startswith("transformers")}
+        for way, one in found["ways"].items():
+            share = rates[way] * found["flops_per_token"] / 1e9 / found["product_gflops"]
+            times = f"{ours / rates[way]:.2f}" if way in peers else ""
+            numbers = (f"{one['peak_megabytes']:,.0f}", f"{one['first_step_seconds']:.1f}", f"{share:.0%}", times)
+            rows.append((f"{case}, {way}", show_spread(one["tokens_per_second"], 0), *numbers))
+        notes += [f"- {case}, {way}: not measured, {problem[:200]}" for way, problem in found["problems"].items()]
+        plain, best = ours / peers["transformers float32"], ours / max(peers.values())
+        words = f"3 times transformers in float32 and 1.8 times its fastest at {case}: {plain:.2f} and {best:.2f}"
+        verdicts.append(verdict(plain >= 3 and best >= 1.8, words))
+    head = (
+        "model, context, program", "tokens/s", "peak, MB", "first step, s", "of the matrix rate", "prosa's fastest is",
+    )  # fmt: skip
+    return "\n".join(
+        (
+            f"Whole training steps of 4,096 tokens, {result['threads']} threads: ours with Muon and AdamW, the peer's",
+            "with AdamW. Spreads are of single steps of one process. The matrix rate is that of the product d_model",
+            "to d_ff in bfloat16 with 4,096 rows.\n",
+            table(head, rows),
+            *notes,
+            "",
+            *(line + "\n" for line in verdicts),
+        )
+    )
+
+
+def write_decoding(record: dict[str, Any]) -> str:
+    result = record["result"]
+    rows, notes = [], []
+    for size, streams in result["sizes"].items():
+        for n_streams, found in streams.items():
+            peers = {way: rate["median"] for way, rate in found["rates"].items() if way.startswith("transformers")}
+            fastest = max(peers.values())
+            for way, rate in found["rates"].items():
+                times = "" if way in peers else f"{rate['median'] / fastest:.2f}"
+                rows.append((f"{size}, {n_streams} together, {way}", show_spread(rate, 0), times))
+            for way, problem in found["problems"].items():
+                notes.append(f"- {size}, {n_streams} together, {way}: not measured, {problem[:200]}")
+            if n_streams == "1":
+                n_bytes = found["weight_bytes_bfloat16"]
+                reached = found["rates"]["prosa bfloat16"]["median"] * n_bytes / 1e9
+                notes.append(f"- {size}: {n_bytes / 1e6:.0f} MB of weights in bfloat16, read at {reached:.1f} GB/s")
+    verdicts = [
+        _judge_decoding(result, *claim)
+        for claim in (
+            ("14M", "1", "transformers", 6.0),
+            ("124M", "1", "transformers", 2.0),
+            ("14M", "32", "transformers", 6.0),
+            ("14M", "1", "llama.cpp", 1.0),
+            ("124M", "1", "llama.cpp", 0.7),
+        )
+    ]
+    read = result["bandwidth"]["one row, bfloat16"]
+    return "\n".join(
+        (
+            f"{result['n_new']} new tokens after prompts of 32, the likeliest each time, {result['threads']} threads,",
+            "from prompt to last token; loading and compiling are not counted. transformers is `generate`, llama.cpp",
+            "is llama-cpp-python's own functions.\n",
+            table(("", "tokens/s", "times the faster transformers"), rows),
+            f"torch's own product reads weights for one row at {read:.1f} GB/s:\n",
+            *notes,
+            "",
+            *(line + "\n" for line in verdicts if line),
+        )
+    )
+
+
+def _judge_decoding(result: dict[str, Any], size: str, n_streams: str, peer: str, target: float) -> str:
+    """Our fastest beside the peer's fastest; nothing where one of them was not measured."""
+    rates = result["sizes"].get(size, {}).get(n_streams, {}).get("rates", {})
+    ours = max((rate["median"] for way, rate in rates.items() if way.startswith("prosa")), default=0.0)
+    theirs = max((rate["median"] for way, rate in rates.items() if way.startswith(peer)), default=0.0)
+    if not ours or not theirs:
+        return ""
+    words = f"{target:g} times {peer} at {size} with {n_streams} together: {ours / theirs:.2f}"
+    return verdict(ours >= target * theirs, words)
+
+
+def write_planner(record: dict[str, Any]) -> str:
+    runs = record["result"]["runs"]
+    rows = [
+        (f"{run['corpus']}, {run['minutes']:g} minutes", f"{run['seconds']:,.0f}", f"{run['share']:.3f}",
+         f"{run['steps']:,}", f"{run['bits_per_byte']:.3f}") for run in runs
+    ]  # fmt: skip
+    worst = max(abs(run["share"] - 1) for run in runs)
+    return "\n".join(
+        (
+            "`prosa run` with `pretrain.minutes`: the stage from its start to the finished model, with compiling and",
+            "what it measures first.\n",
+            table(("", "seconds", "of the minutes asked for", "steps", "bits per byte"), rows),
+            verdict(worst <= 0.1, f"within 10 % of the minutes asked for: {worst:.1%} at most") + "\n",
+        )
+    )

@@ -1,0 +1,77 @@
+"""Prosa trains: SIZE CONTEXT DTYPE [--compiled] come in, seconds of each step and the most memory go out."""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+from benchmarks.shapes import settings_of
+
+TOKENS, N_BATCHES = 4096, 4
+
+
+def parse(description: str | None) -> argparse.Namespace:
+    """The words that both programs understand."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("size")
+    parser.add_argument("context_length", type=int)
+    parser.add_argument("dtype")
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def time_steps(step: Callable[[int], float], seconds: float) -> None:
+    """Steps for some time, three at least, the first apart; prints the one line that the benchmark reads."""
+    started = time.perf_counter()
+    losses = [step(0)]
+    first, times = time.perf_counter() - started, list[float]()
+    step(1)
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        started = time.perf_counter()
+        losses.append(step(len(losses)))
+        times.append(time.perf_counter() - started)
+    # macOS counts bytes, the others kilobytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    print(json.dumps({"first": first, "steps": times, "losses": losses, "tokens": TOKENS, "peak_megabytes": peak}))
+
+
+def main() -> None:
+    import torch
+
+    from prosa.device import keep_freed_memory
+    from prosa.model import Transformer, init_weights
+    from prosa.pretrain import loss
+    from prosa.training import Batch, MuonAdamW, OptimizerSettings
+
+    chosen = parse(__doc__)
+    torch.set_num_threads(chosen.threads)
+    keep_freed_memory()
+    settings = settings_of(chosen.size, chosen.context_length)
+    dtype: torch.dtype = getattr(torch, chosen.dtype)
+    model = Transformer(settings).train()
+    init_weights(model, 0)
+    optimizer = MuonAdamW(model, OptimizerSettings())
+    torch.manual_seed(0)
+    rows = torch.randint(settings.vocab_size, (N_BATCHES, TOKENS // chosen.context_length, chosen.context_length + 1))
+    learn = torch.compile(loss, dynamic=False) if chosen.compiled else loss
+
+    def step(number: int) -> float:
+        ids = rows[number % N_BATCHES]
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            total, _ = learn(model, Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()))
+        (total / TOKENS).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step(1.0)
+        model.zero_grad(set_to_none=True)
+        return float(total) / TOKENS
+
+    time_steps(step, chosen.seconds)
+
+
+if __name__ == "__main__":
+    main()

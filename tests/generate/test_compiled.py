@@ -1,0 +1,117 @@
+"""Compiled decoding says what plain decoding says, for one text and for many, however long they grow."""
+
+import shutil
+import sys
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from prosa.errors import ConfigError
+from prosa.generate import LanguageModel, Sampling
+from prosa.generate.compiled import halve_matrices
+from prosa.model import KVCache
+from tests.generate.tiny import TOKENIZER, byte_language_model, write_slowly
+
+HAS_COMPILER = any(map(shutil.which, ("g++", "clang++", "c++"))) and sys.platform == "linux"
+NO_STOP = {TOKENIZER.end_of_text_id: -100.0, TOKENIZER.im_end_id: -100.0}
+SHAPES = [{}, {"sliding_window": 9, "n_full_layer": 1}, {"family": "qwen2"}, {"n_kv_head": 1}]
+
+
+@pytest.fixture
+def traces_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are traced as for the compiler but not made into machine code, which takes ten seconds each."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+def compare(llm: LanguageModel, **changes: Any) -> None:
+    prompts = [[65, 66, 67], [100], list(range(40)), [200, 7] * 6]
+    samplings = [Sampling(seed=n, max_new_tokens=n, logit_bias=NO_STOP) for n in (90, 5, 70, 25)]
+    together = llm.complete(prompts, samplings)
+    assert llm.steps.programs.keys() == {"one", "many"}
+    for prompt, sampling, completions in zip(prompts, samplings, together, strict=True):
+        ids, logprobs = write_slowly(byte_language_model(**changes).model, prompt, sampling)
+        [[alone]] = llm.complete([prompt], sampling)
+        for completion in (completions[0], alone):
+            assert completion.ids == ids
+            assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", SHAPES, ids=str)
+def test_traced_programs_write_what_is_written_without_a_cache(changes: dict[str, Any], traces_only: None) -> None:
+    llm = byte_language_model(**changes)
+    llm.compile("one", waits=True)
+    llm.compile("many", waits=True)
+    compare(llm, **changes)
+
+
+@pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
+def test_machine_code_writes_the_same() -> None:
+    llm = byte_language_model()
+    llm.compile("one")
+    llm.compile("many", waits=True)
+    llm.compile("one", waits=True)
+    compare(llm)
+
+
+def test_one_program_serves_all_lengths_and_numbers_of_rows(traces_only: None) -> None:
+    llm, plain = byte_language_model(context_length=512), byte_language_model(context_length=512)
+    torch._dynamo.utils.counters.clear()
+    llm.compile("many", waits=True)
+    for n in (2, 3, 17, 64):
+        samplings = [Sampling(seed=n, max_new_tokens=70 * (1 + n % 2), logit_bias=NO_STOP)] * n
+        for mine, theirs in zip(
+            llm.complete([[n, 1]] * n, samplings), plain.complete([[n, 1]] * n, samplings), strict=True
+        ):
+            assert mine[0].ids == theirs[0].ids
+    llm.compile("one", waits=True)
+    sampling = Sampling(seed=1, max_new_tokens=300, logit_bias=NO_STOP)
+    assert llm.complete([[1]], sampling)[0][0].ids == plain.complete([[1]], sampling)[0][0].ids
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+def test_a_text_goes_on_when_the_program_comes_in_its_middle(traces_only: None) -> None:
+    llm = byte_language_model()
+    sampling = {"seed": 3, "max_new_tokens": 60, "logit_bias": NO_STOP}
+    plain = llm.generate("abc", **sampling)
+    pieces = llm.generate("abc", stream=True, **sampling)
+    begun = [next(pieces) for _ in range(5)]
+    llm.compile(waits=True)
+    assert "".join([*begun, *pieces]) == plain
+
+
+def test_what_cannot_be_compiled_is_said_only_to_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("no compiler\nand a long trace")
+
+    llm = byte_language_model()
+    plain = llm.generate("abc", seed=1, max_new_tokens=8)
+    monkeypatch.setattr(torch, "compile", fail)
+    llm.compile()
+    with pytest.raises(ConfigError, match="cannot be compiled here: no compiler\n"):
+        llm.compile(waits=True)
+    assert llm.generate("abc", seed=1, max_new_tokens=8) == plain
+
+
+def test_matrices_in_bfloat16_stay_near_float32(traces_only: None) -> None:
+    llm, halved = byte_language_model(), byte_language_model()
+    halve_matrices(halved.model)
+    n_bytes = [sum(p.numel() * p.element_size() for p in one.model.parameters()) for one in (llm, halved)]
+    assert n_bytes[1] < 0.52 * n_bytes[0]
+    halved.compile("many", waits=True)
+    halved.compile("one", waits=True)
+    assert len(halved.complete([[1, 2], [3]], Sampling(seed=1, max_new_tokens=4, logit_bias=NO_STOP))[0][0].ids) == 4
+    ids = torch.randint(256, (30, 3))
+    for n in (1, 3):
+        exact = KVCache(llm.model.settings, n, 1)
+        rounded = [KVCache(llm.model.settings, n, 1, dtype=torch.bfloat16) for _ in range(2)]
+        with torch.inference_mode():
+            for row in ids[:, :n]:
+                logits = llm.model(row[:, None], exact)[:, 0]
+                plain = halved.model(row[:, None], rounded[0])[:, 0]
+                compiled = halved.steps.read(row.tolist(), rounded[1])
+                assert compiled is not None
+                scale = float(logits.std())
+                assert float((plain - logits).abs().max()) < 0.1 * scale
+                assert float((compiled - logits).abs().max()) < 0.1 * scale
