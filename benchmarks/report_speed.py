@@ -44,7 +44,7 @@ def write_throughput(record: dict[str, Any]) -> str:
         for way, one in found["ways"].items():
             share = rates[way] * found["flops_per_token"] / 1e9 / found["product_gflops"]
             times = f"{ours / rates[way]:.2f}" if way in peers else ""
-            numbers = (f"{one['peak_megabytes']:,.0f}", f"{one['first_step_seconds']:.1f}", f"{share:.0%}", times)
+            numbers = (f"{one['peak_megabytes']:,.0f}", f"{one['first_step_seconds'][0]:.1f}", f"{share:.0%}", times)
             rows.append((f"{case}, {way}", show_spread(one["tokens_per_second"], 0), *numbers))
         notes += [f"- {case}, {way}: not measured, {problem[:200]}" for way, problem in found["problems"].items()]
         plain, best = ours / peers["transformers float32"], ours / max(peers.values())
@@ -56,7 +56,7 @@ def write_throughput(record: dict[str, Any]) -> str:
     return "\n".join(
         (
             f"Whole training steps of 4,096 tokens, {result['threads']} threads: ours with Muon and AdamW, the peer's",
-            "with AdamW. Spreads are of single steps of one process. The matrix rate is that of the product d_model",
+            "with AdamW. Spreads are of single steps; the programs took turns. The matrix rate is that of the product d_model",
             "to d_ff in bfloat16 with 4,096 rows.\n",
             table(head, rows),
             *notes,

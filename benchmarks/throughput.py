@@ -24,43 +24,47 @@ WAYS = {
 _CASES = [*((name, 256) for name in SHAPES), ("14M", 1024), ("124M", 1024)]
 
 
-def measure_case(name: str, context_length: int, seconds: float, threads: int) -> dict[str, Any]:
-    """Every way once, in a process of its own."""
+def measure_case(name: str, context_length: int, seconds: float, rounds: int, threads: int) -> dict[str, Any]:
+    """Every way in its turn, `rounds` times, each in a process of its own."""
     from prosa.model import flops_per_token
 
-    found: dict[str, Any] = {"ways": {}, "problems": {}}
-    for way, (program, *words) in WAYS.items():
-        command = [sys.executable, "-m", f"benchmarks.throughput_{program}", name, str(context_length), *words]
-        try:
-            done = run_process([*command, "--seconds", str(seconds), "--threads", str(threads)])
-        except BenchmarkFailed as error:
-            found["problems"][way] = str(error).strip().splitlines()[-1]
-            say(f"{name}, {context_length}: {way}: {found['problems'][way]}")
-            continue
-        said = json.loads(done.stdout.strip().splitlines()[-1])
-        rate: Spread = spread([said["tokens"] / one for one in said["steps"]])
+    said: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    problems: dict[str, str] = {}
+    for _ in range(rounds):
+        for way, (program, *words) in WAYS.items():
+            command = [sys.executable, "-m", f"benchmarks.throughput_{program}", name, str(context_length), *words]
+            try:
+                done = run_process([*command, "--seconds", str(seconds), "--threads", str(threads)])
+            except BenchmarkFailed as error:
+                problems[way] = str(error).strip().splitlines()[-1]
+                say(f"{name}, {context_length}: {way}: {problems[way]}")
+                continue
+            said[way].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    found: dict[str, Any] = {"ways": {}, "problems": problems}
+    for way in (way for way in WAYS if said[way]):
+        rate: Spread = spread([one["tokens"] / taken for one in said[way] for taken in one["steps"]])
         found["ways"][way] = {
             "tokens_per_second": rate,
-            "first_step_seconds": said["first"],
-            "peak_megabytes": said["peak_megabytes"],
-            "loss": statistics.fmean(said["losses"][-3:]),
+            "first_step_seconds": [one["first"] for one in said[way]],
+            "peak_megabytes": max(one["peak_megabytes"] for one in said[way]),
+            "loss": statistics.fmean(said[way][0]["losses"][-3:]),
         }
-        say(f"{name}, {context_length}: {way} {rate.median:,.0f} tokens/s, {said['peak_megabytes']:,.0f} MB")
-    settings = settings_of(name, context_length)
-    found["flops_per_token"] = flops_per_token(settings, context_length)
+        say(f"{name}, {context_length}: {way} {rate.median:,.0f} tokens/s")
+    found["flops_per_token"] = flops_per_token(settings_of(name, context_length), context_length)
     return found
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("throughput", __doc__)
+    parser.set_defaults(seeds=2)
     parser.add_argument("--size", choices=tuple(SHAPES), help="only this one")
     parser.add_argument("--threads", type=int, default=2, help="threads of both programs (default: 2)")
     chosen = parser.parse_args(argv)
     cases = [case for case in _CASES if case[0] == (chosen.size or ("1M" if chosen.smoke else case[0]))]
-    seconds = 0.1 if chosen.smoke else 15.0
-    products = {name: measure_products(name, "bfloat16", seconds / 60)["up"] for name in {name for name, _ in cases}}
+    seconds, rounds = (0.1, 1) if chosen.smoke else (8.0, chosen.seeds)
+    products = {name: measure_products(name, "bfloat16", seconds / 30)["up"] for name in {name for name, _ in cases}}
     found = {
-        f"{name}, {context_length}": measure_case(name, context_length, seconds, chosen.threads)
+        f"{name}, {context_length}": measure_case(name, context_length, seconds, rounds, chosen.threads)
         | {"product_gflops": products[name]}
         for name, context_length in (cases[:1] if chosen.smoke else cases)
     }

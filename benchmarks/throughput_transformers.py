@@ -17,7 +17,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     settings = settings_of(chosen.size, chosen.context_length)
     dtype: torch.dtype = getattr(torch, chosen.dtype)
-    config = AutoConfig.for_model(**to_hf_config(settings, {}), use_cache=False)
+    config = AutoConfig.for_model(**to_hf_config(settings, {}) | {"use_cache": False})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     torch.manual_seed(0)
