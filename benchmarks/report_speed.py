@@ -56,8 +56,8 @@ def write_throughput(record: dict[str, Any]) -> str:
     return "\n".join(
         (
             f"Whole training steps of 4,096 tokens, {result['threads']} threads: ours with Muon and AdamW, the peer's",
-            "with AdamW. Spreads are of single steps; the programs took turns. The matrix rate is that of the product d_model",
-            "to d_ff in bfloat16 with 4,096 rows.\n",
+            "with AdamW. Spreads are of single steps; the programs took turns. The matrix rate is that of the product",
+            "d_model to d_ff in bfloat16 with 4,096 rows.\n",
             table(head, rows),
             *notes,
             "",
