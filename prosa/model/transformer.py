@@ -38,7 +38,9 @@ from prosa.model.kv_cache import KVCache, Slots
 from prosa.model.settings import ModelSettings
 
 # Keys up to which plain matrix products are faster than torch's fused attention, in bfloat16 on CPUs.
-_SHORT_ROW = 512
+_SHORT_ROW = 2048
+# The fewest queries that such products are worth doing apart.
+_QUERIES = 128
 # Numbers of segments for each text and its branches; the first, where the branches begin, is seen by all of them.
 BRANCHES = 1 << 16
 
@@ -293,15 +295,33 @@ def attend(
     mask: Bool[Tensor, "b 1 T S"] | None,
 ) -> Float[Tensor, "B H T D"]:
     """Each query's softmax(q k / sqrt(D)) over the keys it sees, times v (Vaswani et al. 2017, equation 1)."""
-    (B, H, T, D), (K, S) = q.shape, k.shape[1:3]
+    (H, T), (K, S) = q.shape[1:3], k.shape[1:3]
     if T == 1 and mask is not None and q.device.type == "cpu" and torch.compiler.is_dynamo_compiling():
         return attend_once(q, k, v, mask)
     if T == 1 or S > _SHORT_ROW or q.dtype != torch.bfloat16 or q.device.type != "cpu":
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, enable_gqa=H != K
         )
-    # On CPUs torch's own takes two to six times as long for short rows in bfloat16 (benchmarks/attention.py).
-    mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril()[None, None] if mask is None else mask
+    # On CPUs torch's own takes up to three times as long in bfloat16 (benchmarks/attention.py).
+    if mask is None:
+        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril()[None, None]
+    if T < S:
+        return attend_plainly(q, k, v, mask)
+    # Queries go part by part: no query sees keys that come after its part.
+    size = max(_QUERIES, T // 4)
+    stops = [*range(size, T, size), T]
+    parts = [
+        attend_plainly(q[:, :, start:stop], k[:, :, :stop], v[:, :, :stop], mask[:, :, start:stop, :stop])
+        for start, stop in zip([0, *stops], stops, strict=False)
+    ]
+    return torch.cat(parts, dim=2)
+
+
+def attend_plainly(
+    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K S D"], v: Float[Tensor, "B K S D"], mask: Bool[Tensor, "b 1 T S"]
+) -> Float[Tensor, "B H T D"]:
+    """`attend` as two products with a softmax between them, all in the numbers of `q`."""
+    (B, H, T, D), K = q.shape, k.shape[1]
     # Not -inf, so that a padded query that sees nothing does not become NaN.
     bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill(~mask, torch.finfo(q.dtype).min / 2)
     # Autocast would take the softmax to float32 and back, in memory.

@@ -196,7 +196,9 @@ def predict_memory(model: ModelSettings, micro_batch: int) -> int:
     """
     tokens = micro_batch * model.context_length
     states = 16 * count_parameters(model)
-    attention = 6 * model.n_head * model.context_length if model.context_length <= 512 else 0
+    # Rows are attended to in four parts at most, of 128 queries at least, each with the keys up to its end.
+    n_keys = model.context_length + max(128, model.context_length // 4)
+    attention = 3 * model.n_head * n_keys if model.context_length <= 2048 else 0
     activations = tokens * model.n_layer * (34 * model.d_model + 8 * model.d_ff + attention)
     logits = tokens * model.vocab_size * 10
     return states + activations + logits

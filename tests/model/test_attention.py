@@ -11,7 +11,7 @@ HEADS = {"grouped": (6, 2), "one for all": (4, 1), "each its own": (4, 4)}
 
 @pytest.mark.parametrize("is_masked", [False, True])
 @pytest.mark.parametrize("name", list(HEADS))
-@pytest.mark.parametrize("T", [2, 41, 256])
+@pytest.mark.parametrize("T", [2, 41, 256, 600])
 def test_short_rows_are_torchs_attention_and_gradient(name, T, is_masked):
     n_head, n_kv_head = HEADS[name]
     torch.manual_seed(T)
