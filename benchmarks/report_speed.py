@@ -44,20 +44,23 @@ def write_throughput(record: dict[str, Any]) -> str:
         for way, one in found["ways"].items():
             share = rates[way] * found["flops_per_token"] / 1e9 / found["product_gflops"]
             times = f"{ours / rates[way]:.2f}" if way in peers else ""
+            parts = (f"{1000 * one['learn_seconds']:,.0f}", f"{1000 * one['update_seconds']:,.0f}")
             numbers = (f"{one['peak_megabytes']:,.0f}", f"{one['first_step_seconds'][0]:.1f}", f"{share:.0%}", times)
-            rows.append((f"{case}, {way}", show_spread(one["tokens_per_second"], 0), *numbers))
+            rows.append((f"{case}, {way}", show_spread(one["tokens_per_second"], 0), *parts, *numbers))
         notes += [f"- {case}, {way}: not measured, {problem[:200]}" for way, problem in found["problems"].items()]
         plain, best = ours / peers["transformers float32"], ours / max(peers.values())
         words = f"3 times transformers in float32 and 1.8 times its fastest at {case}: {plain:.2f} and {best:.2f}"
         verdicts.append(verdict(plain >= 3 and best >= 1.8, words))
     head = (
-        "model, context, program", "tokens/s", "peak, MB", "first step, s", "of the matrix rate", "prosa's fastest is",
+        "model, context, program", "tokens/s", "learn, ms", "update, ms", "peak, MB", "first step, s",
+        "of the matrix rate", "prosa's fastest is",
     )  # fmt: skip
     return "\n".join(
         (
-            f"Whole training steps of 4,096 tokens, {result['threads']} threads: ours with Muon and AdamW, the peer's",
-            "with AdamW. Spreads are of single steps; the programs took turns. The matrix rate is that of the product",
-            "d_model to d_ff in bfloat16 with 4,096 rows.\n",
+            "Training steps of 16,384 tokens: forward and backward of 4,096 (learn) four times, then clipping and the",
+            f"optimizer (update), Muon with AdamW here and AdamW there; {result['threads']} threads. Spreads are of",
+            "single steps; the programs took turns. The matrix rate is that of the product d_model to d_ff in bfloat16",
+            "with 4,096 rows.\n",
             table(head, rows),
             *notes,
             "",

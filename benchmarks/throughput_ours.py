@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from benchmarks.shapes import settings_of
 
+# Of one forward and backward.
 TOKENS, N_BATCHES = 4096, 4
 
 
@@ -24,20 +25,25 @@ def parse(description: str | None) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def time_steps(step: Callable[[int], float], seconds: float) -> None:
-    """Steps for some time, three at least, the first apart; prints the one line that the benchmark reads."""
-    started = time.perf_counter()
-    losses = [step(0)]
-    first, times = time.perf_counter() - started, list[float]()
-    step(1)
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
+def time_steps(learn: Callable[[int], float], update: Callable[[], None], seconds: float) -> None:
+    """Steps for some time, two at least, the first two apart; prints the one line that the benchmark reads."""
+
+    def step() -> tuple[float, float]:
         started = time.perf_counter()
-        losses.append(step(len(losses)))
-        times.append(time.perf_counter() - started)
+        losses.append(learn(len(losses)))
+        learned = time.perf_counter()
+        update()
+        return learned - started, time.perf_counter() - learned
+
+    losses: list[float] = []
+    first = sum(step())
+    step()
+    end, times = time.perf_counter() + seconds, [step(), step()]
+    while time.perf_counter() < end:
+        times.append(step())
     # macOS counts bytes, the others kilobytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-    print(json.dumps({"first": first, "steps": times, "losses": losses, "tokens": TOKENS, "peak_megabytes": peak}))
+    print(json.dumps({"first": first, "times": times, "losses": losses, "peak_megabytes": peak}))
 
 
 def main() -> None:
@@ -58,19 +64,21 @@ def main() -> None:
     optimizer = MuonAdamW(model, OptimizerSettings())
     torch.manual_seed(0)
     rows = torch.randint(settings.vocab_size, (N_BATCHES, TOKENS // chosen.context_length, chosen.context_length + 1))
-    learn = torch.compile(loss, dynamic=False) if chosen.compiled else loss
+    measure = torch.compile(loss, dynamic=False) if chosen.compiled else loss
 
-    def step(number: int) -> float:
+    def learn(number: int) -> float:
         ids = rows[number % N_BATCHES]
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            total, _ = learn(model, Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()))
+            total, _ = measure(model, Batch(ids[:, :-1].contiguous(), ids[:, 1:].contiguous()))
         (total / TOKENS).backward()
+        return float(total.detach()) / TOKENS
+
+    def update() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(1.0)
         model.zero_grad(set_to_none=True)
-        return float(total) / TOKENS
 
-    time_steps(step, chosen.seconds)
+    time_steps(learn, update, chosen.seconds)
 
 
 if __name__ == "__main__":

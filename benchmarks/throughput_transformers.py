@@ -22,20 +22,22 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     torch.manual_seed(0)
     rows = torch.randint(settings.vocab_size, (N_BATCHES, TOKENS // chosen.context_length, chosen.context_length + 1))
-    learn = torch.compile(model, dynamic=False) if chosen.compiled else model
+    read = torch.compile(model, dynamic=False) if chosen.compiled else model
 
-    def step(number: int) -> float:
+    def learn(number: int) -> float:
         ids = rows[number % N_BATCHES]
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            logits = learn(input_ids=ids[:, :-1]).logits
+            logits = read(input_ids=ids[:, :-1]).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
         loss.backward()
+        return float(loss.detach())
+
+    def update() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return float(loss)
 
-    time_steps(step, chosen.seconds)
+    time_steps(learn, update, chosen.seconds)
 
 
 if __name__ == "__main__":
