@@ -97,7 +97,9 @@ def write_startup(record: dict[str, Any]) -> str:
     imported, helped = (result[name]["warm"]["median"] for name in ("import prosa", "prosa --help"))
     return "\n".join(
         (
-            "Whole processes, in seconds. Warm: files in memory. Cold: put out of it before the start.\n",
+            "In seconds; whole processes, or from the start of one to the record of a new job's first step, for which",
+            "text and tokens are there. Warm: files in memory. Cold: put out of it before the start, and nothing kept",
+            "by torch.compile.\n",
             table(("", "warm", "cold"), rows),
             verdict(
                 imported <= _IMPORT_SECONDS,

@@ -1,18 +1,23 @@
-"""How long a user waits: importing prosa, `prosa --help`, and the first token of a model folder.
+"""How long a user waits: importing prosa, `prosa --help`, the first token of a model folder, the first training step.
 
 Warm: files are in the system's memory. Cold: Python's and its packages' files were put out of it before each start
-(Linux only; files that another process has open may stay).
+(Linux only; files that another process has open may stay), and what torch.compile kept was thrown away.
 """
 
 import os
+import shutil
 import site
+import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, BenchmarkFailed, make_parser, prosa_words, run_process, say, spread, write_result
 
 _SMALL_RUN = (
     "pretrain.steps=1",
@@ -30,10 +35,13 @@ def main(argv: list[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     n_warm, n_cold = (1, 0) if chosen.smoke else (chosen.warm, chosen.cold)
     with tempfile.TemporaryDirectory() as name:
-        run = Path(name) / "run"
+        run, cache = Path(name) / "run", Path(name) / "cache"
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
         size = "200KB" if chosen.smoke else "1MB"
-        run_process(prosa_words("pretrain", f"world:small,size={size}", *_SMALL_RUN, "--run", run))
-        model = run / "base" / "model"
+        train = prosa_words("pretrain", f"world:small,size={size}", *_SMALL_RUN, "--run", run)
+        run_process(train)
+        model = Path(name) / "model"
+        shutil.copytree(run / "base" / "model", model)
         cases = {
             "python alone": [sys.executable, "-c", "pass"],
             "import prosa": [sys.executable, "-c", "import prosa"],
@@ -41,23 +49,45 @@ def main(argv: list[str] | None = None) -> int:
             "import torch alone": [sys.executable, "-c", "import torch"],
             "first token": prosa_words("generate", model, "Era uma vez", "-m", "1"),
         }
-        result = {name: measure(name, words, n_warm, n_cold) for name, words in cases.items()}
+        ways = {name: partial(time_whole, words) for name, words in cases.items()}
+        for name, choice in (("first training step", "no"), ("first training step, compiled", "yes")):
+            ways[name] = partial(time_first_step, [*train, f"pretrain.compile={choice}"], run / "base")
+        result = {name: measure(name, start, cache, n_warm, n_cold) for name, start in ways.items()}
     write_result(
         "startup", result, command="python -m benchmarks.startup", folder=chosen.results, is_smoke=chosen.smoke
     )
     return 0
 
 
-def measure(name: str, words: list[str], n_warm: int, n_cold: int) -> dict[str, Any]:
-    """Wall times of whole processes; one uncounted start precedes the warm ones."""
+def measure(name: str, start: Callable[[], float], cache: Path, n_warm: int, n_cold: int) -> dict[str, Any]:
+    """Seconds of starts; one uncounted start precedes the warm ones."""
     cold = []
     for _ in range(n_cold if hasattr(os, "posix_fadvise") else 0):
         forget_files()
-        cold.append(run_process(words).seconds)
-    run_process(words)
-    warm = [run_process(words).seconds for _ in range(n_warm)]
+        shutil.rmtree(cache, ignore_errors=True)
+        cold.append(start())
+    start()
+    warm = [start() for _ in range(n_warm)]
     say(f"{name}: {sorted(warm)[len(warm) // 2]:.3f} s warm")
     return {"warm": spread(warm), "cold": spread(cold) if cold else None}
+
+
+def time_whole(words: list[str]) -> float:
+    """Wall time of a whole process."""
+    return run_process(words).seconds
+
+
+def time_first_step(words: list[str], stage: Path) -> float:
+    """Seconds from the start of a process that trains anew in `stage` to the record of its first step."""
+    shutil.rmtree(stage, ignore_errors=True)
+    metrics = stage / "metrics.jsonl"
+    started = time.perf_counter()
+    with subprocess.Popen(words, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (metrics.exists() and metrics.stat().st_size):
+            if process.poll() is not None:
+                raise BenchmarkFailed(f"no training step came of {words}")
+            time.sleep(0.005)
+        return time.perf_counter() - started
 
 
 def forget_files() -> None:
