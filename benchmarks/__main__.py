@@ -12,6 +12,7 @@ from benchmarks import (
     limits,
     lm_eval,
     planner,
+    quality,
     quickstart,
     real_input,
     report,
@@ -35,7 +36,7 @@ _ALONE = (
     startup, world, tokenizer, attention, limits, decoding, throughput, quickstart, trl_sft, trl_reward, trl_rl,
     reward_kwise, reward_learning, rl_learning, rl_town,
 )  # fmt: skip
-_WITH_DATA = (lm_eval, planner, agreement, shakespeare, real_input, human_rewards)
+_WITH_DATA = (lm_eval, planner, agreement, shakespeare, real_input, human_rewards, quality)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -51,6 +51,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
     ("trl_rl", "Reinforcement learning beside TRL", report_trl.write_rl),
     ("lm_eval", "Test sets beside lm-evaluation-harness", report_small.write_lm_eval),
+    ("quality", "What minutes bring, beside transformers", report_speed.write_quality),
     ("planner", "Whether minutes are minutes", report_speed.write_planner),
     ("throughput", "Training steps, beside transformers", report_speed.write_throughput),
     ("decoding", "Writing, beside transformers and llama.cpp", report_speed.write_decoding),

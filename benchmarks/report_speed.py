@@ -136,3 +136,27 @@ def write_planner(record: dict[str, Any]) -> str:
             verdict(worst <= 0.1, f"within 10 % of the minutes asked for: {worst:.1%} at most") + "\n",
         )
     )
+
+
+def write_quality(record: dict[str, Any]) -> str:
+    rows, verdicts = [], []
+    for length in record["result"]["lengths"]:
+        peer = length["peer"]
+        shape = f"{peer['n_layer']} x {peer['d_model']}, rate {peer['learning_rate']:g}, {peer['batch_size']} rows"
+        for name, words in (("prosa", "prosa"), ("peer", f"transformers ({shape})")):
+            first = length["runs"][name][0]
+            numbers = (f"{first['parameters'] / 1e6:.1f}", f"{first['tokens'] / 1e6:.1f}", f"{first['seconds']:,.0f}")
+            bits = show_spread(length["bits_per_byte"][name], 3)
+            rows.append((f"{length['minutes']:g} minutes, {words}", *numbers, bits))
+        words = f"10 % fewer bits per byte after {length['minutes']:g} minutes: {length['fewer']:.1%}"
+        verdicts.append(verdict(length["fewer"] >= 0.1, words) + "\n")
+    head = ("", "million parameters", "million tokens", "seconds", "bits per byte")
+    return "\n".join(
+        (
+            "Portuguese and English books (`configs/livros.toml`), the whole validation split. The peer reads the same",
+            "tokens in the same order with AdamW, autocast to bfloat16 and a cosine; its size, rate, batch and whether",
+            "it is compiled were looked for by runs of as many minutes (`--tune`).\n",
+            table(head, rows),
+            *verdicts,
+        )
+    )

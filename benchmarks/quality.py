@@ -1,0 +1,151 @@
+"""Bits per byte of real books after some minutes of training, beside a tuned transformers peer.
+
+Both read the same tokens on the same cores, and one judge measures both on the whole validation split. Prosa is
+`prosa run` with `pretrain.minutes` and nothing else chosen; the peer trains the same kind of model with AdamW and
+autocast, and `--tune` looks for its size, learning rate and batch, each by a run of the same minutes.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data_paths import DataMissing, settings_with_data
+from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.real_input import SMOKE
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What can be chosen for the peer."""
+
+    n_layer: int = 4
+    d_model: int = 256
+    context_length: int = 256
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    compiled: bool = False
+
+    def words(self) -> list[str]:
+        """As its command line has them."""
+        named = {name: value for name, value in asdict(self).items() if name != "compiled"}
+        flags = ["--compiled"] if self.compiled else []
+        return [word for name, value in named.items() for word in (f"--{name.replace('_', '-')}", str(value))] + flags
+
+
+# What --tune found for each number of minutes.
+PEERS: dict[float, Peer] = {}
+# One after the other, each kept if it is better than the best before it.
+_SEARCH: tuple[dict[str, Any], ...] = (
+    {"learning_rate": 1e-3},
+    {"learning_rate": 6e-3},
+    {"n_layer": 3, "d_model": 192},
+    {"n_layer": 6, "d_model": 384},
+    {"compiled": True},
+    {"batch_size": 8},
+    {"batch_size": 32},
+)
+
+
+def judge(model: Path, run: Path) -> float:
+    """Bits per byte of a model folder on the validation split of a run."""
+    from prosa.evaluate import bits_per_byte
+    from prosa.model import load_model
+    from prosa.tokenizer import open_shards
+
+    return bits_per_byte(load_model(model), open_shards(run / "tokens", verify=False)).total.bits_per_byte
+
+
+def run_prosa(settings: Path, run: Path, changes: Sequence[str]) -> dict[str, Any]:
+    """The stage `base` of a run that has tokens, and how long it took."""
+    from benchmarks.run_facts import read_run
+
+    for folder in (run / "base", run / "evaluation"):
+        shutil.rmtree(folder, ignore_errors=True)
+    run_process(prosa_words("run", settings, *changes, "--run", run, "--until", "base"))
+    facts, base = read_run(run), run / "base"
+    # The stage takes its lock first and writes its model last; evaluation comes after it.
+    seconds = (base / "model" / "config.json").stat().st_mtime - (base / "lock").stat().st_mtime
+    said = {"parameters": facts["model"]["parameters"], "tokens": facts["training"]["tokens"], "seconds": seconds}
+    return said | {"bits_per_byte": judge(base / "model", run)}
+
+
+def run_peer(run: Path, peer: Peer, minutes: float, seed: int) -> dict[str, Any]:
+    """The peer in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        words = [sys.executable, "-m", "benchmarks.quality_peer", str(run), name, "--seed", str(seed)]
+        done = run_process([*words, "--minutes", str(minutes), *peer.words()])
+        said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        return said | {"bits_per_byte": judge(Path(name), run)}
+
+
+def tune(run: Path, minutes: float, start: Peer, search: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every setup that was tried, with what it reached; the best is kept at each turn."""
+    tried: list[dict[str, Any]] = []
+    best, best_bits = start, float("inf")
+    for change in ({}, *search):
+        peer = replace(best, **change)
+        said = run_peer(run, peer, minutes, seed=0)
+        say(f"{minutes:g} minutes, {peer}: {said['bits_per_byte']:.4f} ({said['tokens']:,} tokens)")
+        tried.append({"minutes": minutes, "peer": asdict(peer), **said})
+        if said["bits_per_byte"] < best_bits:
+            best, best_bits = peer, said["bits_per_byte"]
+    return tried
+
+
+def compare(settings: Path, run: Path, minutes: float, seeds: int) -> dict[str, Any]:
+    """Both in turns."""
+    runs: dict[str, list[dict[str, Any]]] = {"prosa": [], "peer": []}
+    peer = PEERS.get(minutes, Peer())
+    for seed in range(seeds):
+        changes = (f"pretrain.minutes={minutes}", f"pretrain.seed={seed}")
+        runs["prosa"].append(run_prosa(settings, run, changes))
+        runs["peer"].append(run_peer(run, peer, minutes, seed))
+        said = {name: round(found[-1]["bits_per_byte"], 4) for name, found in runs.items()}
+        say(f"{minutes:g} minutes, seed {seed}: {said}")
+    bits = {name: spread([one["bits_per_byte"] for one in found]) for name, found in runs.items()}
+    fewer = 1 - bits["prosa"].median / bits["peer"].median
+    return {"minutes": minutes, "peer": asdict(peer), "runs": runs, "bits_per_byte": bits, "fewer": fewer}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser("quality", __doc__, needs_data=True)
+    parser.set_defaults(seeds=1)
+    parser.add_argument("--minutes", type=float, action="append", help="only these; may repeat (default: 3, 10, 30)")
+    parser.add_argument("--tune", action="store_true", help="look for the peer's best setup instead")
+    chosen = parser.parse_args(argv)
+    all_minutes = [0.1] if chosen.smoke else chosen.minutes or [3.0, 10.0, 30.0]
+    with tempfile.TemporaryDirectory() as name:
+        run, changes = Path(name) / "run", dict(SMOKE) if chosen.smoke else {}
+        try:
+            settings = settings_with_data(
+                REPO / "configs" / "livros.toml", chosen.data, Path(name) / "job.toml", changes
+            )
+        except DataMissing as error:
+            say(str(error))
+            return 0
+        started = time.perf_counter()
+        run_process(prosa_words("run", settings, "--run", run, "--until", "tokens"))
+        say(f"tokens in {time.perf_counter() - started:.0f} s")
+        if chosen.tune:
+            search = _SEARCH[:1] if chosen.smoke else _SEARCH
+            result: dict[str, Any] = {"tried": [one for m in all_minutes for one in tune(run, m, Peer(), search)]}
+        else:
+            result = {"lengths": [compare(settings, run, minutes, chosen.seeds) for minutes in all_minutes]}
+    write_result(
+        "quality_tuning" if chosen.tune else "quality",
+        result,
+        command="python -m benchmarks.quality --data DATA" + (" --tune" if chosen.tune else ""),
+        folder=chosen.results,
+        is_smoke=chosen.smoke,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
