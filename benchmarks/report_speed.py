@@ -39,7 +39,8 @@ def write_throughput(record: dict[str, Any]) -> str:
     rows, notes, verdicts = [], [], []
     for case, found in result["cases"].items():
         rates = {way: one["tokens_per_second"]["median"] for way, one in found["ways"].items()}
-        ours = max(rate for way, rate in rates.items() if way.startswith("prosa"))
+        fastest = max((way for way in rates if way.startswith("prosa")), key=rates.__getitem__)
+        ours = rates[fastest]
         peers = {way: rate for way, rate in rates.items() if way.startswith("transformers")}
         for way, one in found["ways"].items():
             share = rates[way] * found["flops_per_token"] / 1e9 / found["product_gflops"]
@@ -51,6 +52,13 @@ def write_throughput(record: dict[str, Any]) -> str:
         plain, best = ours / peers["transformers float32"], ours / max(peers.values())
         words = f"3 times transformers in float32 and 1.8 times its fastest at {case}: {plain:.2f} and {best:.2f}"
         verdicts.append(verdict(plain >= 3 and best >= 1.8, words))
+        share = ours * found["flops_per_token"] / 1e9 / found["product_gflops"]
+        wanted = {"14M, 256": 0.55, "124M, 256": 0.65}.get(case)
+        if wanted:
+            verdicts.append(verdict(share >= wanted, f"{wanted:.0%} of the matrix rate at {case}: {share:.1%}"))
+        memory = {way: one["peak_megabytes"] for way, one in found["ways"].items()}
+        mine, least = memory[fastest], min(memory[way] for way in peers)
+        verdicts.append(verdict(mine <= least, f"no more memory than any of the peer's at {case}: {mine / least:.2f}"))
     head = (
         "model, context, program", "tokens/s", "learn, ms", "update, ms", "peak, MB", "first step, s",
         "of the matrix rate", "prosa's fastest is",
@@ -65,6 +73,7 @@ def write_throughput(record: dict[str, Any]) -> str:
             *notes,
             "",
             *(line + "\n" for line in verdicts),
+            "Products alone allow no more than one over the peer's share of the matrix rate.\n",
         )
     )
 
