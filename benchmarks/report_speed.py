@@ -110,7 +110,7 @@ def write_decoding(record: dict[str, Any]) -> str:
             f"{result['n_new']} new tokens after prompts of 32, the likeliest each time, {result['threads']} threads,",
             "from prompt to last token; loading and compiling are not counted. transformers is `generate`, llama.cpp",
             "is llama-cpp-python's own functions.\n",
-            table(("", "tokens/s", "times the faster transformers"), rows),
+            table(("", "tokens/s", "times the fastest transformers"), rows),
             f"torch's own product reads weights for one row at {read:.1f} GB/s:\n",
             *notes,
             "",
