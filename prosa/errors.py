@@ -5,6 +5,7 @@ ProsaError                 something the user can mend; shown as one line and a 
   DataError          (65)  a source, document, shard or corpus cannot be used
   TokenizerError     (65)  text or a tokenizer file cannot be used
   ModelFileRefused   (66)  a model folder is damaged, unsafe or of an unknown family
+  TooBusy            (69)  more is asked for at once than may wait
   TrainingDiverged   (70)  losses or gradients stayed non-finite after rolling back
   OutOfMemory        (71)  the machine has less memory than the job needs
   RunLocked          (73)  another process is training on this run
@@ -44,6 +45,10 @@ class TokenizerError(ProsaError):
 
 class ModelFileRefused(ProsaError):
     exit_code = 66
+
+
+class TooBusy(ProsaError):
+    exit_code = 69
 
 
 class TrainingDiverged(ProsaError):

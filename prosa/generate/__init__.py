@@ -5,6 +5,7 @@ from prosa.generate.engine import Drawn, Row, decode_one_token, make_rows, prefi
 from prosa.generate.explain import Candidate, ExplainedStep, render_step
 from prosa.generate.language_model import Completion, LanguageModel, Score, load, newest_stage
 from prosa.generate.sampling import Sampler, Sampling
+from prosa.generate.scheduler import Request, Scheduler, Written
 from prosa.generate.terminal_chat import chat_in_terminal, strip_controls
 
 __all__ = [
@@ -13,10 +14,13 @@ __all__ = [
     "Drawn",
     "ExplainedStep",
     "LanguageModel",
+    "Request",
     "Row",
     "Sampler",
     "Sampling",
+    "Scheduler",
     "Score",
+    "Written",
     "chat_in_terminal",
     "check_messages",
     "decode_one_token",

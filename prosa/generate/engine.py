@@ -1,13 +1,13 @@
 """Many prompts are written on together: token ids and settings come in, one step of tokens at a time goes out.
 
-Each distinct prompt is computed once and its cache copied for every sample; rows that are done leave the batch, and
-rows whose context is full forget its older half.
+Each distinct prompt is computed once and its cache copied for every sample, and so is a beginning that prompts share;
+rows that are done leave the batch, others join it, and rows whose context is full forget its older half.
 
     B rows   T length of the longest prompt   V vocab_size
 """
 
 import secrets
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from prosa.errors import ConfigError, DataError
 from prosa.generate.compiled import CompiledSteps
+from prosa.generate.prefixes import Prefixes, find_shared
 from prosa.generate.sampling import Sampler, Sampling
 from prosa.generate.stopping import StopText
 from prosa.model import KVCache, Transformer, group_by_length
@@ -28,10 +29,12 @@ from prosa.tokenizer import StreamingDecoder, Tokenizer
 MAX_ROWS = 64
 # Positions of prompts read together, padding included: prompts of like length, so that there is little of it.
 _PREFILL_TOKENS = 2048
+# Tokens of beginnings that prompts written together share, kept while they are written.
+_PREFIX_TOKENS = 4096
 # Shares of the rows: taken out of the cache when an eighth is done, refilled when a quarter is free.
 _COMPACT, _REFILL = 8, 4
 
-FinishReason = Literal["stop", "length", "context"]
+FinishReason = Literal["stop", "length", "context", "cancelled"]
 
 
 @dataclass(slots=True)
@@ -148,11 +151,11 @@ def _write(
     max_rows: int,
     steps: CompiledSteps | None,
 ) -> Iterator[list[Drawn]]:
-    stop_ids = {tokenizer.end_of_text_id, tokenizer.im_end_id}
-    batch = _Batch(model, rows[:max_rows], tokenizer.vocab_size, steps)
+    batch = RowBatch(model, tokenizer, steps, Prefixes(_PREFIX_TOKENS))
+    batch.join(rows[:max_rows])
     waiting = rows[max_rows:]
     while batch.rows:
-        yield batch.draw(stop_ids, keeps_scores)
+        yield batch.draw(keeps_scores=keeps_scores)
         batch.drop_finished()
         batch.decode()
         room = max_rows - len(batch.rows)
@@ -162,19 +165,31 @@ def _write(
             waiting = waiting[room:]
 
 
-class _Batch:
+class RowBatch:
     """Rows computed together: `places` says which row of the cache is whose. What is done stays in the cache a while,
-    as taking it out copies all the others."""
+    as taking it out copies all the others.
 
-    def __init__(self, model: Transformer, rows: list[Row], vocab_size: int, steps: CompiledSteps | None) -> None:
-        self.model, self.vocab_size, self.steps = model, vocab_size, steps
+    prefixes: beginnings known and worth knowing; with keeps_texts also those of all texts that are done.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        steps: CompiledSteps | None,
+        prefixes: Prefixes,
+        *,
+        keeps_texts: bool = False,
+    ) -> None:
+        self.model, self.steps, self.prefixes, self.keeps_texts = model, steps, prefixes, keeps_texts
+        self.vocab_size, self.stop_ids = tokenizer.vocab_size, {tokenizer.end_of_text_id, tokenizer.im_end_id}
         self.rows: list[Row] = []
         self.places: list[int] = []
+        self.logits: Float[Tensor, "B V"]
         self.sampler: Sampler
         self.kv_cache: KVCache
-        self.join(rows)
 
-    def draw(self, stop_ids: Container[int], keeps_scores: bool) -> list[Drawn]:
+    def draw(self, *, keeps_scores: bool = False) -> list[Drawn]:
         """A token for each row, from the logits at hand."""
         context_length = self.model.settings.context_length
         logits = self.logits[:, : self.vocab_size].float().cpu()
@@ -182,7 +197,7 @@ class _Batch:
         drawn = []
         for number, (row, id) in enumerate(zip(self.rows, _choose(self.sampler, logits, self.rows), strict=True)):
             is_full = self.kv_cache.lengths[self.places[number]] == context_length
-            piece = row.accept(id, is_stop_token=id in stop_ids, is_full=is_full)
+            piece = row.accept(id, is_stop_token=id in self.stop_ids, is_full=is_full)
             drawn.append(Drawn(row, id, piece, logits[number], None if scores is None else scores[number]))
         return drawn
 
@@ -191,6 +206,8 @@ class _Batch:
         going = [number for number, row in enumerate(self.rows) if row.finish_reason is None]
         if len(going) == len(self.rows):
             return
+        if self.keeps_texts:
+            self._keep_texts()
         self.rows = [self.rows[number] for number in going]
         self.places = [self.places[number] for number in going]
         if self.rows:
@@ -221,7 +238,7 @@ class _Batch:
 
     def join(self, rows: list[Row]) -> None:
         """New rows, their prompts read, beside those at work."""
-        logits, kv_cache = _prefill_rows(self.model, rows)
+        logits, kv_cache = _prefill_rows(self.model, rows, self.prefixes)
         if self.rows:
             logits = torch.cat([self.logits, logits])
             kv_cache = self.kv_cache.select(self.places).join(kv_cache)
@@ -232,23 +249,36 @@ class _Batch:
         seen = [row.ids for row in self.rows]
         self.sampler = Sampler([row.sampling for row in self.rows], seen, self.vocab_size, written)
 
+    @torch.inference_mode()
+    def _keep_texts(self) -> None:
+        for row, place in zip(self.rows, self.places, strict=True):
+            n_read = self.kv_cache.lengths[place]
+            # The last token is not read any more; a text that slid does not begin with its beginning.
+            if row.finish_reason is not None and n_read == len(row.ids) - 1:
+                self.prefixes.keep(row.ids[:-1], self.kv_cache.select([place]))
+
 
 @torch.inference_mode()
 def prefill(
     model: Transformer, prompts: Sequence[Sequence[int]], capacity: int
 ) -> tuple[Float[Tensor, "B V"], KVCache]:
     """Reads whole prompts at once: the logits after each one's last token, and a cache with room for `capacity`."""
-    weight = model.unembedding
-    lengths = [len(prompt) for prompt in prompts]
-    ids = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    kv_cache = KVCache(model.settings, len(prompts), capacity, dtype=weight.dtype, device=weight.device)
+    kv_cache = _make_cache(model, len(prompts), capacity)
+    return read_on(model, prompts, kv_cache), kv_cache
+
+
+@torch.inference_mode()
+def read_on(model: Transformer, texts: Sequence[Sequence[int]], kv_cache: KVCache) -> Float[Tensor, "B V"]:
+    """Reads a text in every row of the cache, after what the row holds: the logits after each one's last token."""
+    ids = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = torch.tensor(text)
+    lengths = [before + len(text) for before, text in zip(kv_cache.lengths, texts, strict=True)]
     # Padding stands to the right, where causal attention hides it from every token that counts.
-    hidden = model.hidden(ids.to(weight.device), kv_cache)
+    hidden = model.hidden(ids.to(kv_cache.device), kv_cache)
     kv_cache.truncate(lengths)
-    last = hidden[torch.arange(len(prompts)), torch.tensor(lengths) - 1]  # B C
-    return model.unembed(last), kv_cache
+    last = hidden[torch.arange(len(texts)), torch.tensor([len(text) - 1 for text in texts])]  # B C
+    return model.unembed(last)
 
 
 @torch.inference_mode()
@@ -275,22 +305,45 @@ def _choose(sampler: Sampler, logits: Float[Tensor, "B V"], rows: Sequence[Row])
 
 
 @torch.inference_mode()
-def _prefill_rows(model: Transformer, rows: Sequence[Row]) -> tuple[Float[Tensor, "B V"], KVCache]:
+def _prefill_rows(model: Transformer, rows: Sequence[Row], prefixes: Prefixes) -> tuple[Float[Tensor, "B V"], KVCache]:
     """Prefill of each distinct prompt once, its logits and cache then copied to every row that has it."""
     context_length = model.settings.context_length
     windows = [tuple(row.ids[-context_length:]) for row in rows]
     distinct = {window: index for index, window in enumerate(dict.fromkeys(windows))}
-    prompts = list(distinct)
-    lengths = [len(prompt) for prompt in prompts]
-    weight = model.unembedding
-    kv_cache = KVCache(model.settings, len(prompts), max(lengths), dtype=weight.dtype, device=weight.device)
-    logits = torch.empty(len(prompts), model.settings.vocab_size, device=weight.device)
-    for group in group_by_length(lengths, _PREFILL_TOKENS):
-        after, part = prefill(model, [prompts[place] for place in group], lengths[group[-1]])
-        logits[group] = after.float()
-        kv_cache.replace_rows(group, part)
+    shared = [ids for ids in find_shared(list(distinct)) if prefixes.find(ids)[0] < len(ids)]
+    if shared:
+        _, kv_cache = _read(model, shared, prefixes)
+        for number, ids in enumerate(shared):
+            prefixes.keep(ids, kv_cache.select([number]))
+    logits, kv_cache = _read(model, list(distinct), prefixes)
     copies = [distinct[window] for window in windows]
     return logits[copies], kv_cache.select(copies)
+
+
+def _read(
+    model: Transformer, prompts: Sequence[Sequence[int]], prefixes: Prefixes
+) -> tuple[Float[Tensor, "B V"], KVCache]:
+    """Prefill of what is not known of each prompt, in groups of like length; at least its last token is read."""
+    known = [prefixes.find(prompt[:-1]) for prompt in prompts]
+    rest = [prompt[n:] for prompt, (n, _) in zip(prompts, known, strict=True)]
+    kv_cache = _make_cache(model, len(prompts), max(map(len, prompts)))
+    for place, (_, beginning) in enumerate(known):
+        if beginning is not None:
+            kv_cache.replace_rows([place], beginning)
+    logits = torch.empty(len(prompts), model.settings.vocab_size, device=kv_cache.device)
+    for group in group_by_length([len(text) for text in rest], _PREFILL_TOKENS):
+        # Padded, a long known beginning beside a long rest could exceed the context.
+        is_long = max(known[place][0] for place in group) + len(rest[group[-1]]) > model.settings.context_length
+        for places in [[place] for place in group] if is_long else [group]:
+            part = kv_cache.select(places)
+            logits[places] = read_on(model, [rest[place] for place in places], part).float()
+            kv_cache.replace_rows(places, part)
+    return logits, kv_cache
+
+
+def _make_cache(model: Transformer, n_rows: int, capacity: int) -> KVCache:
+    weight = model.unembedding
+    return KVCache(model.settings, n_rows, capacity, dtype=weight.dtype, device=weight.device)
 
 
 @torch.inference_mode()
