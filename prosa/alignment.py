@@ -29,6 +29,7 @@ from prosa.preferences import (
 from prosa.rundir import hash_file, record_stage, write_json_durably
 from prosa.streams import derive_seed
 from prosa.tables import print_choices, print_left_out
+from prosa.tokenizer import TokenShards, open_shards
 from prosa.training import FitResult, join_world, wait_for_main
 from prosa.wording import Language
 
@@ -56,6 +57,7 @@ def fine_tune(
             settings,
             start,
             world=processes,
+            shards=open_replay(run, settings),
             allow_drift=allow_drift,
             announce=partial(_announce, language) if is_shown else lambda job, device, data: None,
             is_shown=is_shown,
@@ -80,6 +82,11 @@ def sft_settings(life: LifeSettings) -> sft.SftSettings:
             hint='name your conversations in the settings file: [sft] sources = [{ path = "chats.jsonl" }]',
         )
     return life.sft.model_copy(update={"sources": (sft.ConversationSource(path=town, name="town"),)})
+
+
+def open_replay(run: Path, settings: sft.SftSettings) -> TokenShards | None:
+    """The text that the run's base model learned from, if fine-tuning asks for it and it is there."""
+    return open_shards(run / "tokens") if settings.replay and (run / "tokens").is_dir() else None
 
 
 def open_preferences(run: Path) -> PreferenceStore:

@@ -35,7 +35,7 @@ def sft(
     lang: Lang = "",
 ) -> None:
     """Teach the base model to answer; the same command goes on where an earlier one stopped."""
-    from prosa.alignment import fine_tune, sft_settings
+    from prosa.alignment import fine_tune, open_replay, sft_settings
     from prosa.life_settings import resolve_life
     from prosa.tables import choose_language, out_console
 
@@ -46,7 +46,8 @@ def sft(
     if show:
         from prosa.sft import preview, print_rows
 
-        tokenizer, batch, _ = preview(sft_settings(life), Path(base) if base else folder / "base")
+        settings, start = sft_settings(life), Path(base) if base else folder / "base"
+        tokenizer, batch, _ = preview(settings, start, shards=open_replay(folder, settings))
         print_rows(out_console(), tokenizer, batch, language=language)
         return
     result = fine_tune(folder, life, base=base, language=language, allow_drift=allow_drift or [])

@@ -6,7 +6,7 @@ learned in other words.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,17 +15,25 @@ from prosa.errors import ConfigError, DataError
 from prosa.sft.conversations import read_conversations
 from prosa.sft.packing import EncodedConversation, encode_conversations
 from prosa.sft.planning import SftSettings
-from prosa.tokenizer import Tokenizer
+from prosa.tokenizer import Tokenizer, TokenShards, check_tokenizer
+from prosa.training import Batches
+
+# What rows of the base model's text are called among the sources, and for how many epochs they differ.
+_REPLAY, _REPLAY_EPOCHS = "base text", 4
 
 
 @dataclass(frozen=True, slots=True)
 class SftData:
-    """Encoded conversations of both splits; `weights` say how often an epoch reads those of each source."""
+    """Encoded conversations of both splits; `weights` say how often an epoch reads those of each source.
+
+    replay: rows of the text that the base model learned from, every token of them to be learned again.
+    """
 
     train: Sequence[EncodedConversation]
     validation: Sequence[EncodedConversation]
     weights: Mapping[str, float]
     report: ReadReport
+    replay: Sequence[EncodedConversation] = ()
 
     @property
     def longest(self) -> int:
@@ -36,7 +44,7 @@ class SftData:
     def hash(self) -> str:
         """sha256 over everything that training sees, in order."""
         digest = hashlib.sha256()
-        for split in (self.train, self.validation):
+        for split in (self.train, self.validation, *([self.replay] if self.replay else [])):
             for item in split:
                 digest.update(f"\n{item.id} {item.source} {self.weights[item.source]:g} ".encode())
                 digest.update(item.ids.tobytes() + np.packbits(item.is_target).tobytes())
@@ -75,6 +83,33 @@ def prepare_data(settings: SftSettings, tokenizer: Tokenizer, context_length: in
         raise DataError(f"no conversation can be used: {_reasons(report)}", hint="docs/sft.md shows the known formats")
     train, validation = _split(encoded, settings.validation_fraction)
     return SftData(train, validation, weights, report)
+
+
+def add_replay(
+    data: SftData, settings: SftSettings, shards: TokenShards | None, tokenizer: Tokenizer, width: int
+) -> SftData:
+    """The same with rows of `width` tokens of the text in `shards`, drawn anew each epoch, as `settings.replay` asks.
+
+    Raises ConfigError when there is no such text, DataError when it is another tokenizer's.
+    """
+    if not settings.replay:
+        return data
+    if shards is None:
+        raise ConfigError(
+            "sft.replay wants the text that the base model learned from, and the run has none", hint="set sft.replay=0"
+        )
+    check_tokenizer(shards, tokenizer)
+    n_tokens = sum(data.weights[item.source] * item.length for item in data.train)
+    n_rows = max(1, round(settings.replay * n_tokens / width))
+    batches = Batches(shards, context_length=width, batch_size=1, seed=settings.seed)
+    replay = [_replay_row(batches, number) for number in range(n_rows * _REPLAY_EPOCHS)]
+    return replace(data, replay=replay, weights={**data.weights, _REPLAY: 1 / _REPLAY_EPOCHS})
+
+
+def _replay_row(batches: Batches, number: int) -> EncodedConversation:
+    row = batches.batch(number)
+    ids = np.append(row.ids[0].numpy(), row.targets[0, -1].numpy()).astype(np.int32)
+    return EncodedConversation(ids, np.arange(len(ids)) > 0, f"{_REPLAY} {number}", "", _REPLAY, "")
 
 
 def choose_questions(data: SftData, tokenizer: Tokenizer, n: int) -> list[SampleQuestion]:

@@ -38,6 +38,9 @@ class SftSettings(Settings):
     """Train for this many steps."""
     validation_fraction: float = Field(default=0.05, ge=0, le=0.5)
     """Share of the questions held out, by their hash."""
+    replay: float = Field(default=0.0, ge=0, le=100)
+    """Tokens of the text that the base model learned from, read along with each token of the conversations, so that
+    what it knows is not forgotten."""
     lora: LoraSettings = LoraSettings()
     """Adapters instead of the whole model."""
     context_length: int = Field(default=0, ge=0, le=1_048_576)

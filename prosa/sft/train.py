@@ -23,7 +23,7 @@ from prosa.generate import LanguageModel, Sampling, load
 from prosa.model import ModelSettings, Transformer, flops_per_token, save_model
 from prosa.rundir import write_json_durably
 from prosa.sft.batches import SftBatch, SftBatches, make_batch
-from prosa.sft.data import SampleQuestion, SftData, choose_questions, prepare_data
+from prosa.sft.data import SampleQuestion, SftData, add_replay, choose_questions, prepare_data
 from prosa.sft.lora import add_lora, merge_lora, save_adapter
 from prosa.sft.packing import EncodedConversation, pack
 from prosa.sft.planning import (
@@ -35,7 +35,7 @@ from prosa.sft.planning import (
     plan_rows,
     plan_steps,
 )
-from prosa.tokenizer import Tokenizer
+from prosa.tokenizer import Tokenizer, TokenShards
 from prosa.training import (
     Choice,
     FitResult,
@@ -103,13 +103,15 @@ def main(
     base: Path,
     *,
     world: World,
+    shards: TokenShards | None = None,
     allow_drift: Sequence[str] = (),
     announce: Callable[[Job, Device, SftData], None] = lambda job, device, data: None,
     is_shown: bool = True,
 ) -> FitResult:
     """Fine-tunes the model of `base` in `folder` from its newest checkpoint, or from the start.
 
-    base: a run, a stage, a checkpoint or any Hugging Face folder with our form of tokenizer. Raises RunLocked when
+    base: a run, a stage, a checkpoint or any Hugging Face folder with our form of tokenizer. shards: the text that it
+    learned from, for `settings.replay`. Raises RunLocked when
     another process trains here, DriftRefused when settings or inputs are not those of the checkpoint, DataError when
     no conversation can be used.
     """
@@ -123,7 +125,7 @@ def main(
         started = time.monotonic()
         llm = load(base)
         tokenizer = llm.tokenizer
-        data = prepare_data(settings, tokenizer, choose_context(settings, llm.model.settings))
+        data = _read_data(settings, llm, shards)
         inputs = {"base": hash_weights(llm.model), "tokenizer": tokenizer.hash, "data": data.hash}
         if job is None:
             job = _plan_job(folder, settings, llm, data, inputs, device, world, started)
@@ -155,12 +157,13 @@ def make_batches(data: SftData, job: Job, tokenizer: Tokenizer) -> SftBatches:
     return _batches(data, job.requested, job.context_length, job.fit.batch_size, tokenizer)
 
 
-def preview(settings: SftSettings, base: Path, *, n_rows: int = 4) -> tuple[Tokenizer, SftBatch, SftData]:
+def preview(
+    settings: SftSettings, base: Path, *, shards: TokenShards | None = None, n_rows: int = 4
+) -> tuple[Tokenizer, SftBatch, SftData]:
     """The first rows that a job with these settings would read, for `print_rows`; nothing is trained or written."""
     llm = load(base)
-    model = llm.model.settings
-    data = prepare_data(settings, llm.tokenizer, choose_context(settings, model))
-    width = choose_width(settings, model, data.longest)
+    data = _read_data(settings, llm, shards)
+    width = choose_width(settings, llm.model.settings, data.longest)
     return llm.tokenizer, _batches(data, settings, width, n_rows, llm.tokenizer).batch(0), data
 
 
@@ -196,11 +199,17 @@ def hash_weights(model: Transformer) -> str:
     return digest.hexdigest()
 
 
+def _read_data(settings: SftSettings, llm: LanguageModel, shards: TokenShards | None) -> SftData:
+    model = llm.model.settings
+    data = prepare_data(settings, llm.tokenizer, choose_context(settings, model))
+    return add_replay(data, settings, shards, llm.tokenizer, choose_width(settings, model, data.longest))
+
+
 def _batches(
     data: SftData, settings: SftSettings, context_length: int, batch_size: int, tokenizer: Tokenizer
 ) -> SftBatches:
     return SftBatches(
-        data.train,
+        [*data.train, *data.replay],
         context_length=context_length,
         batch_size=batch_size,
         pad_id=tokenizer.pad_id,
@@ -224,7 +233,8 @@ def _plan_job(
     model = llm.model.settings.model_copy(update={"dropout": settings.dropout})
     width = choose_width(settings, model, data.longest)
     rows = _batches(data, settings, width, 1, llm.tokenizer).rows(0)
-    n_tokens = sum(data.train[number].length for row in rows for number in row)
+    items = [*data.train, *data.replay]
+    n_tokens = sum(items[number].length for row in rows for number in row)
     shape = plan_rows(settings, model, context_length=width, n_rows=len(rows), n_tokens=n_tokens, world_size=world.size)
     shape = SftShape.model_validate_json(share(shape.model_dump_json(), world))
     step_seconds = expect_step_seconds(model, shape.batch_size * shape.context_length, device, world.size)
@@ -256,7 +266,7 @@ def _plan_job(
 
 
 def _describe_data(data: SftData) -> dict[str, Any]:
-    splits = {"train": data.train, "validation": data.validation}
+    splits = {"train": data.train, "validation": data.validation} | ({"replay": data.replay} if data.replay else {})
     counts = {
         name: {
             "conversations": len(items),
@@ -331,7 +341,13 @@ def _flops_per_target(job: Job, data: SftData) -> int:
     model = job.model
     unembedding = 6 * model.vocab_size * model.d_model
     blocks = flops_per_token(model, job.context_length) - unembedding
-    positions = sum(item.length for item in data.train) / sum(item.n_targets for item in data.train)
+    items = [*data.train, *data.replay]
+    weights = [data.weights[item.source] for item in items]
+    n_positions, n_targets = (
+        sum(weight * count for weight, count in zip(weights, counts, strict=True))
+        for counts in ([item.length for item in items], [item.n_targets for item in items])
+    )
+    positions = n_positions / n_targets
     return round((blocks * positions + unembedding) * (2 / 3 if job.requested.lora.rank else 1))
 
 
