@@ -277,11 +277,12 @@ def chat(
 ) -> None:
     """Talk to a model; /help lists the commands."""
     import prosa
-    from prosa.generate import Sampling, chat_in_terminal
+    from prosa.generate import Sampling, chat_in_terminal, choose_threads
     from prosa.tables import choose_language
 
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
     llm = prosa.load(model)
+    choose_threads(llm.model)
     if fast:
         llm.compile()
     chat_in_terminal(llm, system=system, sampling=sampling, language=choose_language(lang))

@@ -32,6 +32,7 @@ from prosa.evaluate.facts import Accuracy, ClozeItem, ClozeReport, cloze
 from prosa.evaluate.lambada import LambadaReport, LastWord, measure_lambada, read_lambada
 from prosa.evaluate.memorisation import Copy, MemorisationReport, measure_memorisation
 from prosa.evaluate.minimal_pairs import MinimalPair, MinimalPairsReport, measure_minimal_pairs, read_minimal_pairs
+from prosa.evaluate.ngrams import ngram_bits_per_byte, ngram_nats
 from prosa.evaluate.scoring import score_passages
 from prosa.evaluate.similarity import (
     SimilarityReport,
@@ -105,6 +106,8 @@ __all__ = [
     "measure_memorisation",
     "measure_minimal_pairs",
     "measure_similarity",
+    "ngram_bits_per_byte",
+    "ngram_nats",
     "read_choices",
     "read_lambada",
     "read_minimal_pairs",

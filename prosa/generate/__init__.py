@@ -7,6 +7,7 @@ from prosa.generate.language_model import Completion, LanguageModel, Score, load
 from prosa.generate.sampling import Sampler, Sampling
 from prosa.generate.scheduler import Request, Scheduler, Written
 from prosa.generate.terminal_chat import chat_in_terminal, strip_controls
+from prosa.generate.threads import choose_threads
 
 __all__ = [
     "Candidate",
@@ -23,6 +24,7 @@ __all__ = [
     "Written",
     "chat_in_terminal",
     "check_messages",
+    "choose_threads",
     "decode_one_token",
     "load",
     "make_rows",
