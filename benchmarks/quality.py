@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     all_minutes = [0.1] if chosen.smoke else chosen.minutes or [3.0, 10.0, 30.0]
     with tempfile.TemporaryDirectory() as name:
-        run, changes = Path(name) / "run", dict(SMOKE) if chosen.smoke else {}
+        run, changes = Path(name) / "run", SMOKE | {"pretrain.steps": 0} if chosen.smoke else {}
         try:
             settings = settings_with_data(
                 REPO / "configs" / "livros.toml", chosen.data, Path(name) / "job.toml", changes
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
             say(str(error))
             return 0
         started = time.perf_counter()
-        run_process(prosa_words("run", settings, "--run", run, "--until", "tokens"))
+        run_process(prosa_words("tokenizer", "train", settings, "--run", run))
         say(f"tokens in {time.perf_counter() - started:.0f} s")
         if chosen.tune:
             search = _SEARCH[:1] if chosen.smoke else _SEARCH

@@ -130,10 +130,13 @@ class Scheduler:
             return not self._is_closed
 
     def _drop_cancelled(self) -> None:
+        with self._changed:
+            for row, request in [one for one in self._waiting if one[1]._is_cancelled.is_set()]:
+                self._waiting.remove((row, request))
+                self._leave(row, request, "cancelled")
         for row in self._batch.rows:
-            if self._request_of[id(row)]._is_cancelled.is_set():
-                row.finish_reason = "cancelled"
-                self._leave(row)
+            if (request := self._request_of[id(row)])._is_cancelled.is_set():
+                self._leave(row, request, "cancelled")
         self._batch.drop_finished()
 
     def _let_in(self) -> None:
@@ -148,11 +151,7 @@ class Scheduler:
                     break
                 self._waiting.popleft()
                 self._request_of[id(row)] = request
-                if request._is_cancelled.is_set():
-                    row.finish_reason = "cancelled"
-                    self._leave(row)
-                else:
-                    rows.append(row)
+                rows.append(row)
         if rows:
             self._batch.join(rows)
 
@@ -168,10 +167,11 @@ class Scheduler:
         row, request = drawn.row, self._request_of[id(drawn.row)]
         request._events.put(Written(row.sample_index, drawn.id, drawn.piece, row.logprobs[-1], row.finish_reason))
         if row.finish_reason is not None:
-            self._leave(row)
+            self._leave(row, request, row.finish_reason)
 
-    def _leave(self, row: Row) -> None:
-        request = self._request_of.pop(id(row))
+    def _leave(self, row: Row, request: Request, reason: FinishReason) -> None:
+        row.finish_reason = reason
+        self._request_of.pop(id(row), None)
         if all(row.finish_reason is not None for row in request.rows):
             request._events.put(None)
 
