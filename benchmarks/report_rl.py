@@ -64,7 +64,7 @@ def write_town(record: dict[str, Any]) -> str:
     parts += [
         "All take as many steps of as many answers; what a step takes stands under *Reinforcement learning beside TRL*"
     ]
-    parts += ["(RLOO's are GRPO's). KL is the trained policy's; the model asked has `rl.start_share` of its start in it.\n"]
+    parts += ["(RLOO's are GRPO's). KL is the trained policy's; the model asked is partly its start.\n"]
     return "\n".join((*parts, *(verdict(is_met, words) for words, is_met in _town_marks(runs)), ""))
 
 
