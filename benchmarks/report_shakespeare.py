@@ -7,8 +7,9 @@ from benchmarks.tables import show_spread, table, verdict
 _METHOD = """The peer is nanoGPT's CPU recipe (4 layers of 128, 4 heads, context 64, batch 12, 2000 steps, AdamW 1e-3 to
 1e-4, float32, eager, 0.80M parameters) as a `transformers` GPT-2, without any evaluation or logging while it trains.
 Prosa is `prosa pretrain configs/shakespeare.toml`. Seconds are whole processes from start to final weights, in turns
-on the same machine; cold means an empty compiler cache. Nats per character are of one judge for both: every character
-of the last tenth of the text, each model in windows of its own context that overlap by half.
+on the same machine; cold means an empty compiler cache, which matters little, as nothing is compiled. Nats per
+character are of one judge for both: every character of the last tenth of the text, each model in windows of its own
+context that overlap by half.
 """
 
 
@@ -25,14 +26,18 @@ def write_shakespeare(record: dict[str, Any]) -> str:
         for name, run in result["runs"].items()
     ]
     fastest = result["fastest_peer"]
-    target = (
-        f"Prosa's worst final loss is no higher than the recipe's best, in {result['ratio_cold']:.2f} of its wall time "
-        "(wanted: a third), start included"
-    )
+    marks = [
+        verdict(
+            result["is_loss_reached"] and result[f"ratio_{cache}"] <= wanted,
+            f"Prosa's worst final loss is no higher than the recipe's best, with a {cache} cache in "
+            f"{result[f'ratio_{cache}']:.3f} of its wall time (wanted: {words}), start included",
+        )
+        for cache, wanted, words in (("cold", 1 / 6, "a sixth"), ("warm", 1 / 10, "a tenth"))
+    ]
     lines = [
         _METHOD,
         table(("whole process", "seconds", "nats per character", "share of the recipe's time"), rows),
-        verdict(result["is_loss_reached"] and result["ratio_cold"] <= 1 / 3, target),
+        "\n".join(marks),
     ]
     if fastest != "recipe":
         lines.append(
