@@ -106,14 +106,18 @@ def write_result(name: str, result: Mapping[str, Any], *, command: str, folder: 
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory and system, without any name of the machine."""
+    """Processor, cores, memory, system and what products take, without any name of the machine."""
     import psutil
+    import torch
+
+    from prosa.device import measure_matmul
 
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": platform.system(),
+        "gflops": {name: round(measure_matmul("cpu", getattr(torch, name)) / 1e9) for name in ("float32", "bfloat16")},
         "load_at_the_end": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }
 

@@ -97,9 +97,10 @@ def write_origin(record: dict[str, Any]) -> str:
     """Command, machine, date, commit and versions, in small print."""
     machine, versions = record["machine"], record["versions"]
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    rates = ", ".join(f"{rate} GFLOP/s in {name}" for name, rate in machine.get("gflops", {}).items())
     return (
         f"`{record['command']}` on {machine['cores']} cores of {machine['processor']}, {machine['memory_gb']} GB, "
-        f"{machine['system']}, load {machine['load_at_the_end']} at the end; "
+        f"{machine['system']}, {rates + ', ' if rates else ''}load {machine['load_at_the_end']} at the end; "
         f"{record['date']}, commit {record['commit'] or 'unknown'}; {packages}.\n"
     )
 

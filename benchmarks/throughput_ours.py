@@ -61,7 +61,7 @@ def main() -> None:
     dtype: torch.dtype = getattr(torch, chosen.dtype)
     model = Transformer(settings).train()
     init_weights(model, 0)
-    optimizer = MuonAdamW(model, OptimizerSettings())
+    optimizer = MuonAdamW(model, OptimizerSettings(), dtype)
     torch.manual_seed(0)
     rows = torch.randint(settings.vocab_size, (N_BATCHES, TOKENS // chosen.context_length, chosen.context_length + 1))
     measure = torch.compile(loss, dynamic=False) if chosen.compiled else loss

@@ -219,7 +219,7 @@ class _Run:
         self.folder, self.checkpoints, self.fingerprint = folder, folder / "checkpoints", fingerprint
         self.device, self.world, self.flops_per_token = device, world, flops_per_token
         self.loss: Loss = torch.compile(loss, dynamic=False) if settings.is_compiled else loss
-        self.optimizer = MuonAdamW(model, settings.optimizer)
+        self.optimizer = MuonAdamW(model, settings.optimizer, device.compute_dtype)
         self.position = Position()
         self.tokens_per_second = 0.0
         self.metrics: MetricsLog
@@ -336,7 +336,7 @@ class _Run:
                 hint="lower optimizer.learning_rate and optimizer.matrix_learning_rate, or set dtype=float32",
             )
         self.position = Position()
-        self.optimizer = MuonAdamW(self.model, self.settings.optimizer)
+        self.optimizer = MuonAdamW(self.model, self.settings.optimizer, self.device.compute_dtype)
         self.resume()
         if self.position.step == 0:
             raise TrainingDiverged(

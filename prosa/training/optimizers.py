@@ -48,10 +48,13 @@ class _Moments(NamedTuple):
 
 
 class MuonAdamW:
-    """Both optimizers over one model; its whole state is a flat dict of named tensors."""
+    """Both optimizers over one model; its whole state is a flat dict of named tensors.
 
-    def __init__(self, model: nn.Module, settings: OptimizerSettings) -> None:
-        self.settings = settings
+    dtype: of the products with which Muon makes directions orthogonal; bfloat16 is enough where it is fast.
+    """
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings, dtype: torch.dtype = torch.float32) -> None:
+        self.settings, self.dtype = settings, dtype
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         has_muon = settings.matrix_learning_rate > 0
         self.matrices = {name: p for name, p in trained.items() if has_muon and _is_block_matrix(name, p)}
@@ -99,7 +102,7 @@ class MuonAdamW:
         gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
         assert len(gradients) == len(parameters), "a block matrix got no gradient"
         momentum.lerp_(gradients, 1 - beta)
-        directions = orthogonalize(gradients.lerp_(momentum, beta))
+        directions = orthogonalize(gradients.lerp_(momentum, beta), self.dtype)
         rows, columns = parameters[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(parameters, 1 - rate * self.settings.weight_decay)
@@ -127,12 +130,12 @@ class MuonAdamW:
             value.copy_(saved)
 
 
-def orthogonalize(matrices: Float[Tensor, "N R C"]) -> Float[Tensor, "N R C"]:
-    """The orthogonal factor of each matrix, roughly, by five Newton-Schulz steps in bfloat16 (Jordan et al. 2024)."""
+def orthogonalize(matrices: Float[Tensor, "N R C"], dtype: torch.dtype = torch.float32) -> Float[Tensor, "N R C"]:
+    """The orthogonal factor of each matrix, roughly, by five Newton-Schulz steps in `dtype` (Jordan et al. 2024)."""
     a, b, c = _NEWTON_SCHULZ
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if is_tall else matrices
-    x = x.bfloat16() / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7).bfloat16()
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)

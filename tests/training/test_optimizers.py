@@ -32,13 +32,16 @@ def train(model, optimizer, n_steps, first=0):
     return float(loss.detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 24, 8), (2, 8, 24)])
-def test_orthogonalize_keeps_directions_and_levels_singular_values(shape):
+def test_orthogonalize_keeps_directions_and_levels_singular_values(shape, dtype):
     """Against the singular value decomposition: U S V' becomes nearly U V'."""
     generator = torch.Generator().manual_seed(1)
     matrices = torch.randn(shape, generator=generator)
     u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
-    found = orthogonalize(matrices).float()
+    found = orthogonalize(matrices, dtype)
+    assert found.dtype == dtype
+    found = found.float()
     values = torch.linalg.svdvals(found)
     assert values.min() > 0.5 and values.max() < 1.4
     cosine = (found * (u @ vh)).sum((-2, -1)) / found.norm(dim=(-2, -1)) / (u @ vh).norm(dim=(-2, -1))
