@@ -133,16 +133,23 @@ def _judge_decoding(result: dict[str, Any], size: str, n_streams: str, peer: str
 def write_planner(record: dict[str, Any]) -> str:
     runs = record["result"]["runs"]
     rows = [
-        (f"{run['corpus']}, {run['minutes']:g} minutes", f"{run['seconds']:,.0f}", f"{run['share']:.3f}",
-         f"{run['steps']:,}", f"{run['bits_per_byte']:.3f}") for run in runs
+        (f"{run['corpus']}, {run['minutes']:g} minutes, seed {run['seed']}", f"{run['seconds']:,.0f}",
+         f"{run['share']:.3f}", f"{run['parameters'] / 1e6:.1f}", f"{run['tokens'] / 1e6:.1f}",
+         f"{run['ngrams'][0]:.3f}", f"{run['low']:.3f} to {run['high']:.3f}", f"{run['bits_per_byte']:.3f}")
+        for run in runs
     ]  # fmt: skip
     worst = max(abs(run["share"] - 1) for run in runs)
+    n_kept = sum(run["low"] <= run["bits_per_byte"] <= run["high"] for run in runs)
+    head = ("", "seconds", "of the minutes asked for", "million parameters", "million tokens", "five-grams", "promised",
+            "bits per byte")  # fmt: skip
     return "\n".join(
         (
             "`prosa run` with `pretrain.minutes`: the stage from its start to the finished model, with compiling and",
-            "what it measures first.\n",
-            table(("", "seconds", "of the minutes asked for", "steps", "bits per byte"), rows),
+            "what it measures first; beside it the bits per byte that n-grams need, the band that the plan prints, and",
+            "what came out. None of these runs was among those that the band is fitted to.\n",
+            table(head, rows),
             verdict(worst <= 0.1, f"within 10 % of the minutes asked for: {worst:.1%} at most") + "\n",
+            verdict(n_kept >= 0.9 * len(runs), f"within the band in 9 of 10 runs: {n_kept} of {len(runs)}") + "\n",
         )
     )
 

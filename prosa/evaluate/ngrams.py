@@ -13,12 +13,13 @@ _ORDER = 5
 _TRAIN_TOKENS, _VALIDATION_TOKENS = 2_000_000, 100_000
 
 
-def ngram_bits_per_byte(shards: TokenShards) -> float:
+def ngram_bits_per_byte(shards: TokenShards, share: float = 1.0) -> float:
     """Bits per byte of the validation split's first tokens under n-grams of the training split's, as `ngram_nats`.
 
-    Raises DataError where one of the splits is empty.
+    share: of the training tokens that would be counted. Raises DataError where one of the splits is empty.
     """
-    train = _first_tokens(shards, "train", _TRAIN_TOKENS)
+    n_train = sum(shards.n_tokens("train", source) for source in shards.sources)
+    train = _first_tokens(shards, "train", int(share * min(n_train, _TRAIN_TOKENS)))
     validation = _first_tokens(shards, "validation", _VALIDATION_TOKENS)
     n_bytes, n_tokens = (
         sum(count("validation", source) for source in shards.sources) for count in (shards.n_bytes, shards.n_tokens)

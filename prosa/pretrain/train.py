@@ -14,7 +14,7 @@ from torch import Tensor
 from prosa.config import Settings
 from prosa.corpus import KINDS
 from prosa.device import Device, choose_device
-from prosa.evaluate import EncodedDocuments, bits_per_byte, encoded_split
+from prosa.evaluate import EncodedDocuments, bits_per_byte, encoded_split, ngram_bits_per_byte
 from prosa.generate import LanguageModel
 from prosa.model import ModelSettings, Transformer, flops_per_token, init_weights, save_model
 from prosa.tokenizer import Tokenizer, TokenShards, check_tokenizer
@@ -37,6 +37,7 @@ from prosa.training import (
     open_stage,
     plan_length,
     plan_shape,
+    predict_bits,
     probe_settings,
     share,
 )
@@ -153,7 +154,10 @@ def _plan_job(
         )
         probe = probe_settings(shape, settings.seed)
         step_seconds = measure_step(model, loss, batches, probe, device=device, world=world)
+    # Only the first process keeps the job.
+    ngram_bits = (ngram_bits_per_byte(shards), ngram_bits_per_byte(shards, 1 / 5)) if world.is_main else (1.0, 1.0)
     length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
+    expected = predict_bits(ngram_bits, length.steps * batch_tokens)
     job = Job(
         requested=settings,
         inputs=_inputs(shards, tokenizer),
@@ -162,7 +166,7 @@ def _plan_job(
         device=device.type,
         dtype=str(device.compute_dtype).removeprefix("torch."),
         threads=device.threads,
-        choices=(*shape.choices, *choices),
+        choices=(*shape.choices, *choices, expected),
     )
     return keep_job(folder, job, world)
 

@@ -14,6 +14,7 @@ from prosa.training.planner import (
     expect_step_seconds,
     plan_length,
     plan_shape,
+    predict_bits,
     predict_memory,
     probe_settings,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "orthogonalize",
     "plan_length",
     "plan_shape",
+    "predict_bits",
     "predict_memory",
     "probe_settings",
     "share",

@@ -6,6 +6,7 @@ of roughly 0.5M to 50M parameters, each explained in docs/training.md.
 """
 
 import math
+import operator
 import shutil
 import sys
 from typing import Any
@@ -28,6 +29,9 @@ _TOKENS_PER_PARAMETER = 2
 _SECONDS_WHERE_COMPILING_PAYS = 90
 _DEFAULT_MINUTES = 5.0
 _MICRO_BATCH_TOKENS = 16_384
+# ln(bits per byte) by `describe_training`, fitted by `benchmarks.planner --fit`, and how far a run may be off.
+_BITS = (0.0846, 0.8758, -1.7109)
+_BITS_BAND = 0.13
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
 
 
@@ -202,6 +206,24 @@ def predict_memory(model: ModelSettings, micro_batch: int) -> int:
     activations = tokens * model.n_layer * (34 * model.d_model + 8 * model.d_ff + attention)
     logits = tokens * model.vocab_size * 10
     return states + activations + logits
+
+
+def describe_training(ngram_bits: tuple[float, float], tokens: int) -> tuple[float, float, float]:
+    """What bits per byte depend on: how far counting predicts the text, and what more text brings, where it is read.
+
+    ngram_bits: what n-grams need, and what they need with a fifth of the training text.
+    """
+    text = math.log(ngram_bits[0])
+    slope = (math.log(ngram_bits[1]) - text) / math.log(5)
+    return 1.0, text, slope * math.log(tokens / 1e6)
+
+
+def predict_bits(ngram_bits: tuple[float, float], tokens: int) -> Choice:
+    """The band in which the validation text's bits per byte will be after so many tokens; see `describe_training`."""
+    middle = math.exp(math.fsum(map(operator.mul, _BITS, describe_training(ngram_bits, tokens))))
+    low, high = middle / (1 + _BITS_BAND), middle * (1 + _BITS_BAND)
+    reason = f"expected; five-grams need {ngram_bits[0]:.3f}"
+    return Choice(name="bits per byte", value=f"{low:.3f} to {high:.3f}", reason=reason)
 
 
 def choose_micro_batch(

@@ -12,9 +12,9 @@ from tests.training.fake_shards import FakeShards
 from tests.training.tiny_run import DEVICE, MODEL, make_settings
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, is_compiled: bool) -> None:
     torch.set_num_threads(1)
-    settings = make_settings(steps=12)
+    settings = make_settings(steps=12, is_compiled=is_compiled)
     model = Transformer(MODEL.model_copy(update={"dropout": 0.0}))
     init_weights(model, 0)
     batches = Batches(FakeShards({"a": [200] * 6}), context_length=16, batch_size=8, seed=0)
@@ -26,4 +26,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), "compiled" in sys.argv)

@@ -8,11 +8,12 @@ from prosa.errors import ConfigError
 from prosa.metrics import read_metrics
 from prosa.training import World, join_world
 from prosa.training.distributed import check_batch
+from tests.training.tiny_run import NEEDS_COMPILER
 
 
-def run_job(folder, n_processes):
+def run_job(folder, n_processes, *words):
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
-    module = ["-m", "tests.training.distributed_job", str(folder)]
+    module = ["-m", "tests.training.distributed_job", str(folder), *words]
     command = [sys.executable, *(torchrun if n_processes > 1 else []), *module]
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -20,9 +21,10 @@ def run_job(folder, n_processes):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torchrun with gloo is tested on Linux")
-def test_two_processes_train_like_one(tmp_path):
+@pytest.mark.parametrize("words", [(), pytest.param(("compiled",), marks=NEEDS_COMPILER)], ids=["plain", "compiled"])
+def test_two_processes_train_like_one(tmp_path, words):
     """The same loss and gradient at every step, but for the order of summation, which updates amplify slowly."""
-    one, two = run_job(tmp_path / "one", 1), run_job(tmp_path / "two", 2)
+    one, two = run_job(tmp_path / "one", 1, *words), run_job(tmp_path / "two", 2, *words)
     assert [record["tokens_seen"] for record in one] == [record["tokens_seen"] for record in two]
     for index, (single, double) in enumerate(zip(one, two, strict=True)):
         tolerance = 1e-5 if index < 3 else 2e-2

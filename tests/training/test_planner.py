@@ -1,10 +1,14 @@
+import math
+import operator
+
 import pytest
 import torch
 
+from benchmarks.planner import fit_bits
 from prosa.device import Device
 from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import count_parameters
-from prosa.training import TrainingSettings, plan_length, plan_shape, planner, predict_memory
+from prosa.training import TrainingSettings, plan_length, plan_shape, planner, predict_bits, predict_memory
 
 FAST = Device("cpu", "test", 2, torch.bfloat16, 1e12, "")
 SLOW = Device("cpu", "test", 2, torch.float32, 5e10, "")
@@ -97,3 +101,30 @@ def test_large_models_have_widths_that_can_be_quantised():
         model = shape_of(minutes=minutes, train_tokens=10**10).model
         if count_parameters(model) >= 50_000_000:
             assert model.d_model % 256 == 0 and model.d_ff % 256 == 0
+
+
+def promise(*, ngram_bits=2.0, fifth=2.5, tokens=1_000_000):
+    low, high = predict_bits((ngram_bits, fifth), tokens).value.split(" to ")
+    return float(low), float(high)
+
+
+def test_bits_are_promised_by_what_counting_needs_and_what_more_text_brings():
+    low, high = promise()
+    assert low < high < 2 * low
+    assert promise(ngram_bits=1.0, fifth=1.25)[1] < low
+    assert promise(tokens=10_000_000) < promise(tokens=3_000_000) < (low, high)
+    # Where more text brings counting nothing, it promises nothing.
+    assert promise(fifth=2.0, tokens=10_000_000) == promise(fifth=2.0)
+
+
+def test_the_fit_finds_what_runs_were_made_by():
+    truth = (0.1, 0.9, -1.5)
+    runs = [
+        {"ngrams": ngrams, "tokens": tokens, "bits_per_byte": math.exp(sum(map(operator.mul, truth, row)))}
+        for ngrams in ((2.0, 2.4), (0.3, 0.45), (1.8, 2.3))
+        for tokens in (10**6, 10**7)
+        for row in [planner.describe_training(ngrams, tokens)]
+    ]
+    found = fit_bits(runs)
+    assert found["coefficients"] == pytest.approx(truth)
+    assert found["left_out_misses"] == pytest.approx([0] * 6, abs=1e-9)

@@ -1,8 +1,11 @@
 """One tiny training run, small enough to be killed and repeated hundreds of times."""
 
 import hashlib
+import shutil
+import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -16,6 +19,9 @@ from prosa.training import Batches, FitSettings, World, fit
 from tests.training.fake_shards import FakeShards
 
 STEPS = 40
+NEEDS_COMPILER = pytest.mark.skipif(
+    sys.platform != "linux" or not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler"
+)
 DEVICE = Device("cpu", "test", 1, torch.float32, 1e11, "")
 MODEL = ModelSettings(
     vocab_size=64, n_layer=2, d_model=32, n_head=1, n_kv_head=1, d_head=32, d_ff=64, context_length=16, dropout=0.1
@@ -30,7 +36,7 @@ def make_settings(**changes):
     return FitSettings(**values | changes)
 
 
-def run_tiny(folder: Path, *, loss=loss, evaluate=None, model=None, fingerprint=None, **changes):
+def run_tiny(folder: Path, *, loss=loss, evaluate=None, model=None, fingerprint=None, device=DEVICE, **changes):
     """Trains in `folder` to the end or to a signal; gives fit's result and the model."""
     settings = make_settings(**changes)
     shards = FakeShards({"a": [200] * 6, "b": [150] * 4})
@@ -44,7 +50,7 @@ def run_tiny(folder: Path, *, loss=loss, evaluate=None, model=None, fingerprint=
         result = fit(
             model, loss, batches, settings, folder=folder,
             fingerprint=fingerprint or {"settings": settings.model_dump(mode="json")},
-            device=DEVICE, world=World(),
+            device=device, world=World(),
             evaluate=evaluate or (lambda: {"probe": float(model.model.norm.weight.detach().sum())}),
             sample=lambda: [{"prompt": "", "text": "x"}], flops_per_token=1, is_shown=False,
         )  # fmt: skip
