@@ -47,6 +47,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("human_rewards", "Reward models of real rankings", report_reward.write_human),
     ("rl_learning", "Reinforcement learning where the truth is known", report_rl.write_learning),
     ("rl_town", "What reinforcement learning does to the town", report_rl.write_town),
+    ("rl_town_float32", "The same without fast bfloat16", report_rl.write_town),
     ("trl_sft", "Fine-tuning beside TRL", report_trl.write_sft),
     ("trl_reward", "A reward model beside TRL", report_trl.write_reward),
     ("trl_rl", "Reinforcement learning beside TRL", report_trl.write_rl),

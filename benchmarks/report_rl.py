@@ -65,7 +65,13 @@ def write_town(record: dict[str, Any]) -> str:
         "All take as many steps of as many answers; what a step takes stands under *Reinforcement learning beside TRL*"
     ]
     parts += ["(RLOO's are GRPO's). KL is the trained policy's; the model asked is partly its start.\n"]
-    return "\n".join((*parts, *(verdict(is_met, words) for words, is_met in _town_marks(runs)), ""))
+    marks = _town_marks(runs)
+    if target := result.get("kl_target"):
+        ratios = [run["ppo"]["course"]["last"]["kl"] / target for run in runs]
+        said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        is_near = all(0.8 <= ratio <= 1.2 for ratio in ratios)
+        marks.append((f"KL within 20 % of its target at every seed ({said} of it)", is_near))
+    return "\n".join((*parts, *(verdict(is_met, words) for words, is_met in marks), ""))
 
 
 def _stages(runs: Sequence[dict[str, Any]]) -> list[str]:
