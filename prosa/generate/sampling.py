@@ -64,7 +64,11 @@ class Sampler:
         written: Sequence[Sequence[int]] = (),
     ) -> None:
         self.settings = list(settings)
-        self._set_columns()
+        self.is_greedy = [s.temperature == 0 for s in settings]
+        self.temperature, self.top_k = self._column("temperature"), self._column("top_k").long()
+        self.top_p, self.min_p = self._column("top_p"), self._column("min_p")
+        self.repetition = self._column("repetition_penalty")
+        self.frequency, self.presence = self._column("frequency_penalty"), self._column("presence_penalty")
         self.seen: Bool[Tensor, "B V"] | None = None
         self.counts: Float[Tensor, "B V"] | None = None
         self.bias: Float[Tensor, "B V"] | None = None
@@ -82,21 +86,17 @@ class Sampler:
             for row, s in enumerate(settings):
                 self.bias[row, list(s.logit_bias)] = torch.tensor(list(s.logit_bias.values()), dtype=torch.float32)
 
-    def _set_columns(self) -> None:
-        def column(name: str) -> Float[Tensor, "B 1"]:
-            return torch.tensor([[float(getattr(s, name))] for s in self.settings])
-
-        self.is_greedy = [s.temperature == 0 for s in self.settings]
-        self.temperature, self.top_k = column("temperature"), column("top_k").long()
-        self.top_p, self.min_p = column("top_p"), column("min_p")
-        self.repetition = column("repetition_penalty")
-        self.frequency, self.presence = column("frequency_penalty"), column("presence_penalty")
+    def _column(self, name: str) -> Float[Tensor, "B 1"]:
+        return torch.tensor([[float(getattr(s, name))] for s in self.settings])
 
     def select(self, rows: Sequence[int]) -> None:
         """Keeps only these rows."""
         self.settings = [self.settings[row] for row in rows]
-        self._set_columns()
+        self.is_greedy = [self.is_greedy[row] for row in rows]
         index = torch.tensor(rows)
+        self.temperature, self.top_k = self.temperature[index], self.top_k[index]
+        self.top_p, self.min_p, self.repetition = self.top_p[index], self.min_p[index], self.repetition[index]
+        self.frequency, self.presence = self.frequency[index], self.presence[index]
         self.seen = None if self.seen is None else self.seen[index]
         self.counts = None if self.counts is None else self.counts[index]
         self.bias = None if self.bias is None else self.bias[index]

@@ -33,6 +33,7 @@ class KVCache:
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.n_layer)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(settings.n_layer)]
         self.lengths = [0] * batch_size
+        self.new_positions: Int[Tensor, "B T"]
 
     @property
     def capacity(self) -> int:
@@ -52,7 +53,8 @@ class KVCache:
         return starts[:, None] + torch.arange(T, device=self.device)
 
     def reserve(self, T: int) -> None:
-        """Makes room for `T` more tokens in every row."""
+        """Makes room for `T` more tokens in every row, which all layers then append."""
+        self.new_positions = self.positions(T)
         needed = max(self.lengths) + T
         if needed > self.capacity:
             capacity = -(-needed // _GROWTH) * _GROWTH
@@ -67,9 +69,9 @@ class KVCache:
         keys, values = self.keys[layer], self.values[layer]
         k, v = k.to(keys.dtype), v.to(values.dtype)
         if self.is_ragged:
-            rows, positions = torch.arange(k.shape[0], device=k.device)[:, None], self.positions(T)
-            keys[rows, :, positions] = k.transpose(1, 2)
-            values[rows, :, positions] = v.transpose(1, 2)
+            rows = torch.arange(k.shape[0], device=k.device)[:, None]
+            keys[rows, :, self.new_positions] = k.transpose(1, 2)
+            values[rows, :, self.new_positions] = v.transpose(1, 2)
         else:
             keys[:, :, end - T : end] = k
             values[:, :, end - T : end] = v

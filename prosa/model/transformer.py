@@ -195,7 +195,7 @@ class Transformer(nn.Module):
         if kv_cache is not None:
             kv_cache.reserve(T)
         if kv_cache is not None and seen > 0:
-            positions = kv_cache.positions(T)
+            positions = kv_cache.new_positions
         if positions is None:
             cos, sin = self.cos[:T], self.sin[:T]
         else:

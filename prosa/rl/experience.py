@@ -138,7 +138,7 @@ class RolloutBatches:
         if self.replay is None:
             return batch
         kept, weight = self.replay.batch(step), self.settings.replay_coefficient
-        if is_warming(self.settings, number):
+        if number < warmup_steps(self.settings):
             weight = 0.0
         weights = torch.full_like(batch.kl_prices, weight * batch.n_targets / max(1, kept.n_targets))
         return batch._replace(kept_ids=kept.ids, kept_targets=kept.targets, kept_weights=weights)
@@ -204,9 +204,9 @@ def updates_per_step(settings: RlSettings) -> int:
     return settings.update_epochs * settings.minibatches
 
 
-def is_warming(settings: RlSettings, number: int) -> bool:
-    """Whether only the critic learns in step `number`."""
-    return settings.algorithm == "ppo" and number < settings.critic_warmup
+def warmup_steps(settings: RlSettings) -> int:
+    """The first steps, in which only the critic learns."""
+    return settings.critic_warmup if settings.algorithm == "ppo" else 0
 
 
 def make_experience(number: int, scored: Sequence[ScoredAnswer], s: RlSettings, kl_coefficient: float) -> Experience:
@@ -243,7 +243,7 @@ def make_experience(number: int, scored: Sequence[ScoredAnswer], s: RlSettings, 
         values=values,
         advantages=advantages,
         returns=returns,
-        weights=torch.zeros_like(weights) if is_warming(s, number) else weights,
+        weights=torch.zeros_like(weights) if number < warmup_steps(s) else weights,
         value_weights=weights,
         counts=counts * is_kept,
         kl_prices=torch.full_like(lengths, kl_coefficient if s.kl_in == "loss" else 0.0),

@@ -75,16 +75,9 @@ def read_tokens(
     Only those positions meet the vocabulary. The entropy has no gradient.
     """
     is_written = targets != -100
-    hidden = read_where(policy, ids, is_written)
-    return _judge_tokens(policy, hidden, targets[is_written], temperature=temperature, vocab_size=vocab_size)
-
-
-def _judge_tokens(
-    policy: Transformer, hidden: Float[Tensor, "N C"], drawn: Int[Tensor, " N"], *, temperature: float, vocab_size: int
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    logits = policy.unembed(hidden)[:, :vocab_size].float() / temperature
+    logits = policy.unembed(read_where(policy, ids, is_written))[:, :vocab_size].float() / temperature
     normaliser = logits.logsumexp(-1)
-    chosen = logits.gather(1, drawn[:, None])[:, 0]
+    chosen = logits.gather(1, targets[is_written][:, None])[:, 0]
     with torch.no_grad():
         entropy = normaliser - (logits * (logits - normaliser[:, None]).exp()).sum(-1)
     return chosen - normaliser, entropy
@@ -94,7 +87,8 @@ def read_answers(policy: Transformer, answers: Sequence[Answer], *, temperature:
     """Log-probability of every token of each answer, in nats."""
 
     def judge(hidden: Float[Tensor, "N C"], drawn: Int[Tensor, " N"]) -> Float[Tensor, " N"]:
-        return _judge_tokens(policy, hidden, drawn, temperature=temperature, vocab_size=vocab_size)[0]
+        logits = policy.unembed(hidden)[:, :vocab_size].float() / temperature
+        return logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
 
     return _read_each(policy, judge, answers)
 

@@ -22,7 +22,7 @@ from prosa.model import ModelSettings, Transformer, count_parameters, flops_per_
 from prosa.preferences import Prompt
 from prosa.reward import check_pad
 from prosa.rl.advantages import estimate_kl
-from prosa.rl.experience import RlBatch, RolloutBatches, describe, is_warming, token_records, updates_per_step
+from prosa.rl.experience import RlBatch, RolloutBatches, describe, token_records, updates_per_step, warmup_steps
 from prosa.rl.invariants import check_answers, check_end, check_ratio, check_reference, check_reload
 from prosa.rl.policy import ActorCritic, read_tokens, start_critic, start_policy
 from prosa.rl.rollouts import EncodedPrompt, PromptCounts, encode_prompts, write_answers
@@ -313,7 +313,9 @@ def _measure(stage: RolloutBatches, settings: FitSettings, device: Device, world
     probe.batch(0)
     learn = partial(loss, settings=stage.settings, vocab_size=stage.tokenizer.vocab_size)
     update = measure_step(probe.model, learn, probe, settings, device=device, world=world, n_steps=3)
-    return sum(probe.seconds.values()) + updates_per_step(stage.settings) * update
+    assert probe.experience is not None
+    n_collected = probe.experience.step + 1
+    return sum(probe.seconds.values()) / n_collected + updates_per_step(stage.settings) * update
 
 
 def _train(
@@ -365,7 +367,8 @@ class _Watch:
         history = [*stage.state["history"], {"step": stage.experience.step + 1, **numbers}]
         numbers["kl_coefficient"] = stage.state["kl_coefficient"]
         stage.state["history"] = history
-        if s.kl_target and not is_warming(s, stage.experience.step):
+        # Up to there the answers were the reference's own, whatever the price.
+        if s.kl_target and stage.experience.step > warmup_steps(s):
             # As Ziegler et al. 2019 (arXiv:1909.08593, section 2.2), but never below 0.
             error = max(-0.2, min(0.2, numbers["kl"] / s.kl_target - 1))
             stage.state["kl_coefficient"] *= math.exp(error * stage.n_answers / s.kl_horizon)

@@ -121,8 +121,11 @@ def test_an_adapted_price_comes_to_its_target(tmp_path: Path) -> None:
         kl_target=1.0, kl_horizon=60, kl_coefficient=0.2, steps=60, learning_rate=1e-2, stops_at_peak=False
     )
     main(tmp_path / "rl", asked, start, PROMPTS, open_reward, is_shown=False)
-    kls = [record["kl"] for record in read_metrics(tmp_path / "rl" / "metrics.jsonl") if "kl" in record]
-    assert 0.5 < sum(kls[-40:]) / 40 < 2
+    steps = [record for record in read_metrics(tmp_path / "rl" / "metrics.jsonl") if "kl" in record]
+    assert 0.5 < sum(step["kl"] for step in steps[-40:]) / 40 < 2
+    # No distance before the policy has learned says nothing about the price.
+    prices = [step["kl_coefficient"] for step in steps]
+    assert prices[:3] == [0.2] * 3 and prices[3] != 0.2
 
 
 def test_the_stage_ends_when_the_truth_falls(tmp_path: Path) -> None:

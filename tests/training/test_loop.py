@@ -8,7 +8,8 @@ from prosa.errors import DriftRefused, TrainingDiverged
 from prosa.metrics import read_metrics
 from prosa.model import Transformer, init_weights
 from prosa.pretrain import loss
-from tests.training.tiny_run import MODEL, STEPS, digest, run_tiny
+from prosa.training import World, loop, measure_step
+from tests.training.tiny_run import DEVICE, MODEL, STEPS, digest, make_settings, run_tiny
 
 
 @pytest.fixture(autouse=True)
@@ -160,3 +161,24 @@ def test_other_inputs_are_refused_with_a_diff_before_any_step(tmp_path, record_p
     run_tiny(tmp_path, fingerprint={"settings": {"seed": 0}, "tokenizer": "abc", "torch": "2.13.0"})
     with pytest.raises(DriftRefused, match=r"tokenizer: abc -> xyz"):
         run_tiny(tmp_path, fingerprint={"settings": {"seed": 0}, "tokenizer": "xyz", "torch": "2.13.0"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected", "n_steps"),
+    [([9.0] + [0.3] * 5 + [0.2] * 5, 0.2, 11), ([9.0] + [2.0] * 5, 2.0, 6)],
+    ids=["short steps are measured twice", "long ones once"],
+)
+def test_the_measure_of_a_step_leaves_out_its_slow_beginning(monkeypatch, seconds, expected, n_steps):
+    taken = []
+
+    class FakeRun:
+        def __init__(self, *arguments, **named):
+            pass
+
+        def train_step(self):
+            taken.append(seconds[len(taken)])
+            return None, {"seconds": taken[-1]}
+
+    monkeypatch.setattr(loop, "_Run", FakeRun)
+    found = measure_step(None, loss, None, make_settings(), device=DEVICE, world=World())
+    assert found == expected and len(taken) == n_steps
