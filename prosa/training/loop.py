@@ -131,7 +131,7 @@ def fit(
         Trackers(trackers if world.is_main else (), folder, resume_step=run.position.step) as tracked,
     ):
         run.open_logs()
-        if settings.is_compiled:
+        if settings.is_compiled and run.position.step < settings.steps:
             bar.print(Text("compiling the training step; the first time this takes about half a minute", style="dim"))
         return _run_steps(run, bar, tracked, stop, evaluate, sample, until)
 
