@@ -43,7 +43,8 @@ from prosa.training import (
 )
 
 # Enough windows that the number on the progress bar is steady, few enough that it takes a second or two.
-_VALIDATION_TOKENS = 32_768
+# Of the validation split, at most; and less in short runs, which would spend their time on it.
+_VALIDATION_TOKENS, _VALIDATION_SHARE = 32_768, 0.01
 _SAMPLE_TOKENS = 60
 _PROMPT_TOKENS = 24
 
@@ -100,6 +101,7 @@ def main(
         model.to(device.torch_device).train()
         writer = LanguageModel(model, tokenizer)
         validation = encoded_split(shards, "validation", tokenizer)
+        n_validation = min(_VALIDATION_TOKENS, int(_VALIDATION_SHARE * _count_tokens(job)))
         prompts = choose_prompts(shards, tokenizer)
         result = fit(
             model,
@@ -110,7 +112,7 @@ def main(
             fingerprint=job_fingerprint(job, world),
             device=device,
             world=world,
-            evaluate=lambda: _evaluate(model, validation, device),
+            evaluate=lambda: _evaluate(model, validation, n_validation, device),
             sample=lambda: _sample(writer, prompts, job.fit.seed),
             flops_per_token=flops_per_token(job.model, job.model.context_length),
             trackers=settings.trackers,
@@ -130,6 +132,11 @@ def read_job(folder: Path) -> Job | None:
 def make_batches(shards: TokenShards, job: Job) -> Batches:
     """The order in which a job reads the training split."""
     return Batches(shards, context_length=job.model.context_length, batch_size=job.fit.batch_size, seed=job.fit.seed)
+
+
+def _count_tokens(job: Job) -> int:
+    """Those it is trained on, from first to last."""
+    return job.fit.steps * job.fit.batch_size * job.model.context_length
 
 
 def _inputs(shards: TokenShards, tokenizer: Tokenizer) -> dict[str, str]:
@@ -171,8 +178,8 @@ def _plan_job(
     return keep_job(folder, job, world)
 
 
-def _evaluate(model: Transformer, validation: EncodedDocuments, device: Device) -> Mapping[str, float]:
-    result = bits_per_byte(model, validation, device=device, max_tokens=_VALIDATION_TOKENS)
+def _evaluate(model: Transformer, validation: EncodedDocuments, n_tokens: int, device: Device) -> Mapping[str, float]:
+    result = bits_per_byte(model, validation, device=device, max_tokens=n_tokens)
     return {"bits_per_byte": result.total.bits_per_byte}
 
 

@@ -32,6 +32,8 @@ _MICRO_BATCH_TOKENS = 16_384
 # ln(bits per byte) by `describe_training`, fitted by `benchmarks.planner --fit`, and how far a run may be off.
 _BITS = (0.0846, 0.8758, -1.7109)
 _BITS_BAND = 0.13
+# With fewer tokens than the runs it is fitted to had, it may be off by more.
+_FITTED_TOKENS, _BITS_BAND_BELOW = 2_000_000, 0.25
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
 
 
@@ -221,7 +223,8 @@ def describe_training(ngram_bits: tuple[float, float], tokens: int) -> tuple[flo
 def predict_bits(ngram_bits: tuple[float, float], tokens: int) -> Choice:
     """The band in which the validation text's bits per byte will be after so many tokens; see `describe_training`."""
     middle = math.exp(math.fsum(map(operator.mul, _BITS, describe_training(ngram_bits, tokens))))
-    low, high = middle / (1 + _BITS_BAND), middle * (1 + _BITS_BAND)
+    band = _BITS_BAND if tokens >= _FITTED_TOKENS else _BITS_BAND_BELOW
+    low, high = middle / (1 + band), middle * (1 + band)
     reason = f"expected; five-grams need {ngram_bits[0]:.3f}"
     return Choice(name="bits per byte", value=f"{low:.3f} to {high:.3f}", reason=reason)
 
