@@ -46,6 +46,7 @@ from prosa.training import (
 # Of the validation split, at most; and less in short runs, which would spend their time on it.
 _VALIDATION_TOKENS, _VALIDATION_SHARE = 32_768, 0.01
 _SAMPLE_TOKENS = 60
+_PROBE_SECONDS = 10.0
 _PROMPT_TOKENS = 24
 
 
@@ -160,7 +161,9 @@ def _plan_job(
             shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
         )
         probe = probe_settings(shape, settings.seed)
-        step_seconds = measure_step(model, loss, batches, probe, device=device, world=world)
+        # A shared machine is not equally fast from second to second.
+        least = min(_PROBE_SECONDS, 60 * settings.minutes / 20)
+        step_seconds = measure_step(model, loss, batches, probe, device=device, world=world, least_seconds=least)
     # Only the first process keeps the job.
     ngram_bits = (ngram_bits_per_byte(shards), ngram_bits_per_byte(shards, 1 / 5)) if world.is_main else (1.0, 1.0)
     length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)

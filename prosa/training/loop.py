@@ -31,7 +31,6 @@ B = TypeVar("B", bound="StageBatch")
 
 _BAD_UPDATES_TO_ROLL_BACK = 3
 _ROLLBACKS_TO_GIVE_UP = 3
-_SHORT_STEP_SECONDS = 1.0
 
 
 class FitSettings(Settings):
@@ -145,21 +144,21 @@ def measure_step(
     device: Device,
     world: World,
     n_steps: int = 5,
+    least_seconds: float = 0.0,
 ) -> float:
     """Seconds that a training step takes here, compiled if `settings` says so: the median of some real steps.
 
-    The model is changed by them; the caller initialises it again.
+    They are `n_steps`, or more until they have taken `least_seconds`. The model is changed by them; the caller
+    initialises it again.
     """
     run = _Run(model, loss, batches, settings, Path(), {}, device, world, flops_per_token=0)
-
-    def measure() -> float:
-        seconds = sorted(run.train_step()[1]["seconds"] for _ in range(n_steps))
-        return sum_numbers([seconds[n_steps // 2]], world)[0] / world.size
-
     run.train_step()
-    found = measure()
-    # Short steps are a tenth slower at first, while memory is still asked for.
-    return measure() if found < _SHORT_STEP_SECONDS else found
+    seconds: list[float] = []
+    while len(seconds) < n_steps or sum(seconds) < least_seconds:
+        seconds.append(sum_numbers([run.train_step()[1]["seconds"]], world)[0] / world.size)
+    # The first ones are a tenth slower, while memory is still asked for.
+    late = sorted(seconds[len(seconds) // 3 :])
+    return late[len(late) // 2]
 
 
 def _run_steps(
