@@ -103,18 +103,27 @@ def choose_device_type(requested: str) -> str:
 
 @lru_cache(maxsize=8)
 def measure_matmul(kind: str, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of one large matrix product, the fastest of several."""
-    left = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=kind).to(dtype)
-    right = torch.randn(_PROBE_SIZE, _PROBE_SIZE, device=kind).to(dtype)
+    """Floating-point operations per second of one large matrix product, the fastest of several.
+
+    Of a small one where a large one would take too long, as in number formats that the processor only emulates.
+    """
+    rate = _measure_product(kind, dtype, _PROBE_SIZE // 4, _PROBE_SECONDS / 5)
+    if 2 * _PROBE_SIZE**3 / rate > _PROBE_SECONDS:
+        return rate
+    return _measure_product(kind, dtype, _PROBE_SIZE, _PROBE_SECONDS)
+
+
+def _measure_product(kind: str, dtype: torch.dtype, size: int, seconds: float) -> float:
+    left, right = (torch.randn(size, size, device=kind).to(dtype) for _ in range(2))
     best = float("inf")
-    end = time.perf_counter() + _PROBE_SECONDS
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.perf_counter()
         left @ right
         if kind == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
-    return 2 * _PROBE_SIZE**3 / best
+    return 2 * size**3 / best
 
 
 def torch_stream(seed: int, purpose: str, *counters: int, device: str = "cpu") -> torch.Generator:

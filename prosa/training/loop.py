@@ -5,6 +5,7 @@ counts and a dict of further sums. What must be right everywhere is here, once.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -148,8 +149,7 @@ def measure_step(
 ) -> float:
     """Seconds that a training step takes here, compiled if `settings` says so: the median of some real steps.
 
-    They are `n_steps`, or more until they have taken `least_seconds`. The model is changed by them; the caller
-    initialises it again.
+    They are `n_steps`, or more until they took `least_seconds`. They change the model; the caller makes it anew.
     """
     run = _Run(model, loss, batches, settings, Path(), {}, device, world, flops_per_token=0)
     run.train_step()
@@ -238,7 +238,7 @@ class _Run:
 
     def resume(self, allow_drift: Sequence[str] = (), report: Callable[[str], None] | None = None) -> None:
         """Takes up the newest checkpoint that verifies, or starts anew when there is none."""
-        checkpoint = load_newest(self.checkpoints, report=report or _warn)
+        checkpoint = load_newest(self.checkpoints, report=report or warnings.warn)
         if checkpoint is None:
             return
         check_fingerprint(checkpoint.fingerprint, self.fingerprint, allow_drift=allow_drift)
@@ -396,9 +396,3 @@ def split_batch(batch: B, n_rows: int) -> Iterator[B]:
     total = len(next(iter(batch)))
     for first in range(0, total, n_rows):
         yield type(batch)(*(tensor[first : first + n_rows] for tensor in batch))
-
-
-def _warn(message: str) -> None:
-    import warnings
-
-    warnings.warn(message, stacklevel=2)

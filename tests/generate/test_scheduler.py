@@ -49,7 +49,8 @@ def test_callers_from_many_threads_get_what_each_would_get_alone(llm: LanguageMo
             thread.start()
         for thread in threads:
             thread.join(60)
-        assert (scheduler.n_active, scheduler.n_waiting) == (0, 0)
+        # A place is free a moment after its text's last token was told.
+        wait_until_idle(scheduler)
     for number, (prompt, sampling) in enumerate(jobs):
         ids, logprobs = write_slowly(llm.model, prompt, sampling)
         assert [written.id for written in said[number]] == ids
