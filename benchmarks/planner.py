@@ -100,6 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     first = _FIT_SEED if chosen.fit else _FIRST_SEED
     all_minutes = [0.05] if chosen.smoke else chosen.minutes or _MINUTES
     name, runs = "planner_fit" if chosen.fit else "planner", list[dict[str, Any]]()
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for corpus in chosen.corpus or _CONFIGS:
             try:
@@ -112,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
                     runs.append(run_once(words, corpus, minutes, seed))
                     said = {key: round(runs[-1][key], 4) for key in ("share", "bits_per_byte", "low", "high")}
                     say(f"{corpus}, {minutes:g} minutes, seed {seed}: {said}")
-                    result: dict[str, Any] = {"runs": runs}
+                    result = {"runs": runs}
                     if chosen.fit and len(runs) > 5:
                         result |= fit_bits(runs)
                     write_result(
