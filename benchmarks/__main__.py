@@ -21,6 +21,7 @@ from benchmarks import (
     rl_learning,
     rl_town,
     shakespeare,
+    shakespeare_best,
     startup,
     throughput,
     tokenizer,
@@ -36,7 +37,7 @@ _ALONE = (
     startup, world, tokenizer, attention, limits, decoding, throughput, quickstart, trl_sft, trl_reward, trl_rl,
     reward_kwise, reward_learning, rl_learning, rl_town,
 )  # fmt: skip
-_WITH_DATA = (lm_eval, planner, agreement, shakespeare, real_input, human_rewards, quality)
+_WITH_DATA = (lm_eval, planner, agreement, shakespeare, shakespeare_best, real_input, human_rewards, quality)
 
 
 def main(argv: list[str] | None = None) -> int:

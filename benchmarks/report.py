@@ -38,6 +38,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("quickstart", "Quickstart", report_small.write_quickstart),
     ("rl_town", "Learning to answer, at the quickstart's size", report_small.write_answers),
     ("shakespeare", "Tiny Shakespeare beside nanoGPT's CPU recipe", report_shakespeare.write_shakespeare),
+    ("shakespeare_best", "Tiny Shakespeare as well as minutes allow", report_shakespeare.write_best),
     ("real_input_livros", "Real input: books in Portuguese and English", report_real_input.write_job),
     ("real_input_python", "Real input: Python's own library and documentation", report_real_input.write_job),
     ("real_input_mixed", "Real input: an ordinary folder", report_real_input.write_job),

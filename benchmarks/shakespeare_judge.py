@@ -1,7 +1,8 @@
 """One judge for both models: nats per character over every character of the last tenth of the text.
 
-Each model reads windows of its own context that overlap by half, so each character is scored once, with at least half
-a context before it; the first one follows the last character of the training text.
+Each model reads windows of its own context, and each character is scored once; the first one follows the last
+character of the training text. Windows overlap by half, so that each character has at least half a context before it,
+or stand side by side, which is what nanoGPT's own evaluation comes to on average.
 """
 
 import gzip
@@ -26,9 +27,8 @@ def split_start(text: str) -> int:
     return int(0.9 * len(text))
 
 
-def cut_windows(n_targets: int, context: int) -> list[tuple[int, int, int]]:
+def cut_windows(n_targets: int, context: int, stride: int) -> list[tuple[int, int, int]]:
     """(first target, end, scored from) of windows that score each of `n_targets` exactly once."""
-    stride = context - context // 2
     windows, scored = [], 0
     while scored < n_targets:
         start = 0 if scored == 0 else scored + stride - context
@@ -38,7 +38,9 @@ def cut_windows(n_targets: int, context: int) -> list[tuple[int, int, int]]:
     return windows
 
 
-def nats_per_character(logits_of: "Callable[[Tensor], Tensor]", ids: list[int], context: int) -> float:
+def nats_per_character(
+    logits_of: "Callable[[Tensor], Tensor]", ids: list[int], context: int, *, overlap: bool = True
+) -> float:
     """Mean -ln p of ids[1:], each given the ids before it in its window.
 
     logits_of: ids (B, T) -> logits (B, T, V), in float32.
@@ -47,7 +49,7 @@ def nats_per_character(logits_of: "Callable[[Tensor], Tensor]", ids: list[int], 
     import torch.nn.functional as F
 
     total, tokens = 0.0, torch.tensor(ids)
-    windows = cut_windows(len(ids) - 1, context)
+    windows = cut_windows(len(ids) - 1, context, context - context // 2 if overlap else context)
     by_length: dict[int, list[tuple[int, int, int]]] = {}
     for window in windows:
         by_length.setdefault(window[1] - window[0], []).append(window)
@@ -81,7 +83,7 @@ def judge_peer(folder: Path, text: str) -> float:
     return nats_per_character(lambda inputs: model(input_ids=inputs).logits, ids, BLOCK_SIZE)
 
 
-def judge_prosa(run: Path, text: str) -> float:
+def judge_prosa(run: Path, text: str, *, overlap: bool = True) -> float:
     """Nats per character of a run; its tokens are bytes and the text is ASCII, so tokens are characters."""
     import prosa
 
@@ -89,4 +91,4 @@ def judge_prosa(run: Path, text: str) -> float:
     ids = llm.tokenizer.encode(text[split_start(text) - 1 :])
     assert len(ids) == len(text) - split_start(text) + 1, "a token is not a character"
     model = llm.model.eval()
-    return nats_per_character(lambda inputs: model(inputs), ids, model.settings.context_length)
+    return nats_per_character(lambda inputs: model(inputs), ids, model.settings.context_length, overlap=overlap)

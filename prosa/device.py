@@ -51,7 +51,7 @@ def choose_device(requested: str = "auto", dtype: str = "auto", threads: int = 0
     else:
         chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
     name = torch.cuda.get_device_name() if kind == "cuda" else _cpu_name()
-    reason = f"bfloat16 multiplies {ratio:.1f}x as fast as float32 here"
+    reason = f"bfloat16 multiplies {ratio:.2g}x as fast as float32 here"
     if dtype != "auto":
         reason += ", set by hand"
     return Device(kind, name, torch.get_num_threads(), chosen, rates[chosen], reason)

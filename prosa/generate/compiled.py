@@ -1,26 +1,41 @@
 """The decoding step as a compiled program: made in the background while the model already answers without it.
 
-On a CPU the operations of a small model's step take less time than starting them one by one. torch.compile makes loops
-of them, and one program for all lengths of text.
+On a CPU the operations of a small model's step take less time than starting them one by one. The compiler makes loops
+of them, and one program for all lengths of text, ahead of time (torch's AOTInductor): to start it is one call, where a
+function of torch.compile goes through layers of Python each time.
 
     one   a single text: every product is a loop that reads the weights as fast as memory gives them
     many  two texts or more together: products are the library's, the rest is fused
+
+Programs are kept on disk, beside torch's own; weights are not in them, so models of one shape share them.
 """
 
+import copy
+import hashlib
+import inspect
+import os
+import secrets
 import threading
+import warnings
 from collections.abc import Callable, Sequence
-from types import FunctionType, MethodType
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from prosa.errors import ConfigError
-from prosa.model import KVCache, Transformer
+from prosa.model import KVCache, Transformer, kv_cache
 
-Program = Callable[[Tensor, Tensor, list[Tensor], list[Tensor]], Tensor]
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+# Ids, positions, the cache's keys and values come in, in one list that is emptied; the logits go out in another.
+Program = Callable[[list[Tensor]], list[Tensor]]
 Rows = Literal["one", "many"]
+# The compiler compiles one program at a time.
+_COMPILING = threading.Lock()
 
 
 def halve_matrices(model: Transformer) -> Transformer:
@@ -65,40 +80,82 @@ class CompiledSteps:
         if program is None:
             return None
         kv_cache.reserve(1)
-        device = kv_cache.device
-        positions = torch.tensor(kv_cache.lengths, device=device)
-        logits = program(torch.tensor(ids, device=device), positions, kv_cache.keys, kv_cache.values)
+        new_ids = torch.tensor(ids, device=kv_cache.device)
+        [logits] = program([new_ids, kv_cache.new_positions[:, 0], *kv_cache.keys, *kv_cache.values])
         kv_cache.advance(1)
         return logits
 
-    @torch.inference_mode()
     def _compile(self, rows: Rows) -> None:
         try:
-            program = _compile_apart(self.model)
-            weight = self.model.unembedding
-            n = 1 if rows == "one" else 2
-            # Sizes that differ, as the compiler takes equal ones for the same.
-            kv_cache = KVCache(self.model.settings, n, 64, dtype=weight.dtype, device=weight.device)
-            ids, positions = (torch.zeros(n, dtype=torch.long, device=weight.device) for _ in range(2))
-            for tensor in (*kv_cache.keys, *kv_cache.values):
-                torch._dynamo.mark_dynamic(tensor, 2)
-            if n > 1:
-                for tensor in (ids, positions, *kv_cache.keys, *kv_cache.values):
-                    torch._dynamo.mark_dynamic(tensor, 0)
-            program(ids, positions, kv_cache.keys, kv_cache.values)
-            self.programs[rows] = program
+            with _COMPILING:
+                self.programs[rows] = make_program(self.model, rows)
         except Exception as error:
             self.problem = str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _compile_apart(model: Transformer) -> Program:
-    """The model's step, compiled without guards: what torch asks before each call takes as long as a small model.
+class _Step(nn.Module):
+    """`Transformer.step` as a module's own function, which is what can be exported."""
 
-    The guards would find that tensors are as those it was compiled with, which `CompiledSteps` sees to, and that it is
-    the same model. Torch keeps programs by their code object, so this one's is a copy.
-    """
-    function, is_cpu = Transformer.step, model.unembedding.device.type == "cpu"
-    own = FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
-    options: dict[str, Any] = {"guard_filter_fn": lambda guards: [False] * len(guards), "cpp_wrapper": is_cpu}
-    compiled: Program = torch.compile(MethodType(own, model), fullgraph=True, options=options)
-    return compiled
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
+        return self.model.step(ids, positions, keys, values)
+
+
+@torch.no_grad()
+def export_step(model: Transformer, rows: Rows) -> "ExportedProgram":
+    """The step as a graph for any length of text and, with `many`, any number of rows from two on."""
+    from torch.export import Dim, export
+
+    # Exporting replaces a module's tensors for a while; the model itself may be answering meanwhile.
+    apart = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+    weight = model.unembedding
+    n = 1 if rows == "one" else 2
+    # Sizes that differ, as the compiler takes equal ones for the same.
+    kv_cache = KVCache(model.settings, n, 64, dtype=weight.dtype, device=weight.device)
+    ids, positions = (torch.zeros(n, dtype=torch.long, device=weight.device) for _ in range(2))
+    B, S = {0: Dim("B", min=2)} if rows == "many" else {}, {2: Dim("S", min=2)}
+    slots = [B | S] * model.settings.n_layer
+    inputs, shapes = (ids, positions, kv_cache.keys, kv_cache.values), (B, B, slots, slots)
+    return export(_Step(apart), inputs, dynamic_shapes=shapes)
+
+
+def make_program(model: Transformer, rows: Rows) -> Program:
+    """The program with this model's weights, which stay the model's own; compiled unless it lies on disk."""
+    path = _program_path(model, rows)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.pt2")
+        # Torch's exporter warns of torch's own way to save what it exported.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        options = {"aot_inductor.package_constants_in_so": False}
+        exported = export_step(model, rows)
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary), inductor_configs=options)
+        temporary.replace(path)
+    # As torch._inductor.aoti_load_package does it, which imports the whole compiler first, for two seconds.
+    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    tensors = {f"model.{name}": tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    weights = {name: tensors[name] for name in loader.get_constant_fqns()}
+    loader.load_constants(weights, use_inactive=False, check_full_update=True, user_managed=True)
+
+    def run(inputs: list[Tensor]) -> list[Tensor]:
+        # The program itself does not keep its weights from being freed.
+        assert weights
+        return loader.boxed_run(inputs)
+
+    return run
+
+
+def _program_path(model: Transformer, rows: Rows) -> Path:
+    """Where the program of such a model is kept on this machine: all that its code depends on is in the name."""
+    tensors = [
+        (name, str(t.dtype), str(t.device), *t.shape) for name, t in (*model.named_parameters(), *model.named_buffers())
+    ]
+    modules = {inspect.getmodule(type(module)) for module in model.modules()} | {kv_cache}
+    sources = sorted(inspect.getsource(module) for module in modules if module is not None)
+    machine = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    name = repr((rows, model.settings, repr(model), tensors, sources, machine))
+    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or Path.home() / ".cache" / "prosa"
+    return Path(folder) / "decoding" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.pt2"

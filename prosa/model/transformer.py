@@ -254,7 +254,7 @@ def project(
     x: Float[Tensor, "*batch C"], weight: Float[Tensor, "D C"], bias: Float[Tensor, " D"] | None = None
 ) -> Float[Tensor, "*batch D"]:
     """x W' + b, in the numbers of `weight`, as those of `x`."""
-    if x.device.type == "cpu" and x.numel() == x.shape[-1] and torch.compiler.is_dynamo_compiling():
+    if x.device.type == "cpu" and x.numel() == x.shape[-1] and torch.compiler.is_compiling():
         # One row: a loop that reads the weights as fast as memory gives them, which the library's product does not.
         y = (weight.float() * x.float().reshape(-1)).sum(-1).reshape(*x.shape[:-1], -1)
         return (y if bias is None else y + bias).to(x.dtype)
@@ -296,7 +296,7 @@ def attend(
 ) -> Float[Tensor, "B H T D"]:
     """Each query's softmax(q k / sqrt(D)) over the keys it sees, times v (Vaswani et al. 2017, equation 1)."""
     (H, T), (K, S) = q.shape[1:3], k.shape[1:3]
-    if T == 1 and mask is not None and q.device.type == "cpu" and torch.compiler.is_dynamo_compiling():
+    if T == 1 and mask is not None and q.device.type == "cpu" and torch.compiler.is_compiling():
         return attend_once(q, k, v, mask)
     if T == 1 or S > _SHORT_ROW or q.dtype != torch.bfloat16 or q.device.type != "cpu":
         return F.scaled_dot_product_attention(
@@ -356,8 +356,8 @@ def attention_mask(
 
     seen: cached positions of the longest row; is_uniform: all rows hold equally many.
     """
-    is_windowed = window is not None and window < seen + T
-    if not is_windowed and (positions is None or (T == 1 and is_uniform)):
+    is_plain = positions is None or (T == 1 and is_uniform)
+    if is_plain and (window is None or window >= seen + T):
         return None
     keys = torch.arange(seen + T, device=device)
     queries = keys[None, :, None] if positions is None else positions[:, :, None]  # b T 1

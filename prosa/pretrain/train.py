@@ -164,10 +164,12 @@ def _plan_job(
         # A shared machine is not equally fast from second to second.
         least = min(_PROBE_SECONDS, 60 * settings.minutes / 20)
         step_seconds = measure_step(model, loss, batches, probe, device=device, world=world, least_seconds=least)
-    # Only the first process keeps the job.
-    ngram_bits = (ngram_bits_per_byte(shards), ngram_bits_per_byte(shards, 1 / 5)) if world.is_main else (1.0, 1.0)
+    ngram_bits = None
+    # Counting takes a second, which steps alone are not slowed down for; only the first process keeps the job.
+    if settings.minutes and world.is_main:
+        ngram_bits = ngram_bits_per_byte(shards), ngram_bits_per_byte(shards, 1 / 5)
     length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
-    expected = predict_bits(ngram_bits, length.steps * batch_tokens)
+    expected = [predict_bits(ngram_bits, length.steps * batch_tokens)] if ngram_bits else []
     job = Job(
         requested=settings,
         inputs=_inputs(shards, tokenizer),
@@ -176,7 +178,7 @@ def _plan_job(
         device=device.type,
         dtype=str(device.compute_dtype).removeprefix("torch."),
         threads=device.threads,
-        choices=(*shape.choices, *choices, expected),
+        choices=(*shape.choices, *choices, *expected),
     )
     return keep_job(folder, job, world)
 

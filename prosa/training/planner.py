@@ -11,6 +11,7 @@ import shutil
 import sys
 from typing import Any
 
+import torch
 from pydantic import Field, model_validator
 
 from prosa.config import Settings
@@ -20,8 +21,9 @@ from prosa.model import ModelSettings, count_parameters, flops_per_token
 from prosa.training.loop import FitSettings
 from prosa.training.optimizers import OptimizerSettings
 
-# The share of the large-matrix rate that a whole compiled training step reaches on CPUs, for choosing a shape only.
-_EXPECTED_SHARE = 0.30
+# The share of the rate of large matrix products that a whole training step reaches at least, for choosing a shape
+# only: small models reach a third more (benchmarks.quickstart, benchmarks.planner).
+_EXPECTED_SHARES = {torch.float32: 0.45, torch.bfloat16: 0.30}
 # Tokens trained on per parameter inside the blocks. Hoffmann et al. 2022 (arXiv:2203.15556) found 20 for large models
 # with AdamW; small ones with Muon, in minutes, do best with fewer (docs/training.md).
 _TOKENS_PER_PARAMETER = 2
@@ -145,7 +147,7 @@ def probe_settings(shape: Shape, seed: int) -> FitSettings:
 
 def expect_step_seconds(model: ModelSettings, tokens: float, device: Device, world_size: int) -> float:
     """Seconds of a step of so many tokens, by its products alone: near enough to say how often to save and look."""
-    rate = device.matmul_flops_per_second * _EXPECTED_SHARE
+    rate = device.matmul_flops_per_second * _EXPECTED_SHARES[device.compute_dtype]
     return tokens * flops_per_token(model, model.context_length) / rate / world_size
 
 

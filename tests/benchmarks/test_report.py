@@ -51,6 +51,21 @@ _RESULTS: dict[str, dict[str, Any]] = {
         "ratio_cold_to_fastest": 0.47,
         "is_loss_reached": True,
     },
+    "shakespeare_best": {
+        "lengths": [
+            {
+                "minutes": 8.0,
+                "wanted": 1.4697,
+                "runs": {
+                    "seconds": {**_SPREAD, "high": 470.0},
+                    "nats": {**_SPREAD, "high": 1.4555},
+                    "nats_overlapping": _SPREAD,
+                    "parameters": {**_SPREAD, "median": 4_800_000},
+                    "tokens": {**_SPREAD, "median": 7_000_000},
+                },
+            }
+        ]
+    },
     "real_input_livros": _RUN,
     "quickstart": {
         "wall_seconds": _SPREAD,

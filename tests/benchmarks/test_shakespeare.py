@@ -39,11 +39,12 @@ def test_the_peers_learning_rate_rises_then_follows_half_a_cosine() -> None:
 
 @pytest.mark.parametrize(("n_targets", "context"), [(1, 8), (8, 8), (9, 8), (100, 7), (1000, 64)])
 def test_windows_score_every_target_once_with_half_a_context_before_it(n_targets: int, context: int) -> None:
-    windows = cut_windows(n_targets, context)
-    scored = [target for _, end, first in windows for target in range(first, end)]
-    assert scored == list(range(n_targets))
-    assert all(end - start <= context for start, end, _ in windows)
-    assert all(first - start >= context // 2 for start, _, first in windows[1:])
+    for stride in (context - context // 2, context):
+        windows = cut_windows(n_targets, context, stride)
+        scored = [target for _, end, first in windows for target in range(first, end)]
+        assert scored == list(range(n_targets))
+        assert all(end - start <= context for start, end, _ in windows)
+        assert all(first - start >= context - stride for start, _, first in windows[1:])
 
 
 def test_the_judge_agrees_with_one_window_at_a_time() -> None:
@@ -55,7 +56,7 @@ def test_the_judge_agrees_with_one_window_at_a_time() -> None:
         return table[inputs].cumsum(dim=1)
 
     total = 0.0
-    for start, end, first in cut_windows(len(ids) - 1, context):
+    for start, end, first in cut_windows(len(ids) - 1, context, context // 2):
         logits = logits_of(torch.tensor([ids[start:end]]))[0]
         for target in range(first, end):
             total += float(F.cross_entropy(logits[target - start], torch.tensor(ids[target + 1])))
@@ -93,7 +94,7 @@ def test_without_the_text_nothing_is_measured(tmp_path: Path, capsys: pytest.Cap
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["livros", "python", "shakespeare"])
+@pytest.mark.parametrize("name", ["livros", "python", "shakespeare", "shakespeare_best"])
 def test_settings_are_valid_and_find_their_data(name: str, tmp_path: Path) -> None:
     config, data = REPO / "configs" / f"{name}.toml", tmp_path / "data" / "pretrain"
     sources = read_settings(LifeSettings, config).corpus.sources
