@@ -293,12 +293,12 @@ def _choose(sampler: Sampler, logits: Float[Tensor, "B V"], rows: Sequence[Row])
     uniforms = torch.tensor([row.stream.random() for row in rows], dtype=torch.float64)
     chosen = sampler.choose(logits, uniforms)
     sampler.record(chosen)
-    normaliser = logits.logsumexp(-1, keepdim=True)
-    logprobs = (logits.gather(1, chosen[:, None]) - normaliser)[:, 0].tolist()
+    logprobs = logits.log_softmax(-1)
+    chosen_logprobs = logprobs.gather(1, chosen[:, None])[:, 0].tolist()
     for position, row in enumerate(rows):
-        row.logprobs.append(logprobs[position])
+        row.logprobs.append(chosen_logprobs[position])
         if row.sampling.top_logprobs:
-            top = (logits[position] - normaliser[position]).topk(min(row.sampling.top_logprobs, logits.shape[1]))
+            top = logprobs[position].topk(min(row.sampling.top_logprobs, logits.shape[1]))
             row.top_logprobs.append(list(zip(top.indices.tolist(), top.values.tolist(), strict=True)))
     ids: list[int] = chosen.tolist()
     return ids
