@@ -309,10 +309,16 @@ def attend(
         return attend_plainly(q, k, v, mask)
     # Queries go part by part: no query sees keys that come after its part.
     size = max(_QUERIES, T // 4)
-    stops = [*range(size, T, size), T]
+    # Split and joined instead of sliced: in torch 2.13 a compiled sum of slices' gradients can be NaN (docs/log.md).
+    queries, keys, values = q.split(size, dim=2), k.split(size, dim=2), v.split(size, dim=2)
     parts = [
-        attend_plainly(q[:, :, start:stop], k[:, :, :stop], v[:, :, :stop], mask[:, :, start:stop, :stop])
-        for start, stop in zip([0, *stops], stops, strict=False)
+        attend_plainly(
+            queries[i],
+            torch.cat(keys[: i + 1], dim=2),
+            torch.cat(values[: i + 1], dim=2),
+            mask[:, :, i * size : (i + 1) * size, : (i + 1) * size],
+        )
+        for i in range(len(queries))
     ]
     return torch.cat(parts, dim=2)
 
