@@ -310,7 +310,7 @@ def attend(
     # Queries go part by part: no query sees keys that come after its part.
     size = max(_QUERIES, T // 4)
     # Split and joined instead of sliced: in torch 2.13 a compiled sum of slices' gradients can be NaN (docs/log.md).
-    queries, keys, values = q.split(size, dim=2), k.split(size, dim=2), v.split(size, dim=2)
+    queries, keys, values = (torch.split(x, size, dim=2) for x in (q, k, v))
     parts = [
         attend_plainly(
             queries[i],
