@@ -304,12 +304,11 @@ def compare(
 def doctor(as_json: AsJson = False) -> None:
     """What this machine offers: device, number format, speed, memory, compiler."""
     import platform
-    import shutil
 
     import torch
 
     import prosa
-    from prosa.device import available_memory_bytes, choose_device
+    from prosa.device import available_memory_bytes, choose_device, find_compiler
 
     device = choose_device()
     facts = {
@@ -321,9 +320,7 @@ def doctor(as_json: AsJson = False) -> None:
         "number format": f"{str(device.compute_dtype).removeprefix('torch.')}: {device.reason}",
         "matmul": f"{device.matmul_flops_per_second / 1e9:,.0f} GFLOP/s",
         "free memory": f"{available_memory_bytes() / 1e9:.1f} GB",
-        "C++ compiler": next(
-            filter(None, map(shutil.which, ("g++", "clang++", "c++"))), "none: no torch.compile on CPUs"
-        ),
+        "C++ compiler": find_compiler() or "none: no torch.compile on CPUs",
     }
     if as_json:
         print_json(facts)

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+import shutil
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,6 +135,11 @@ def torch_stream(seed: int, purpose: str, *counters: int, device: str = "cpu") -
 def seed_everything(seed: int, purpose: str, *counters: int) -> None:
     """Sets torch's global stream, which dropout reads; called at each step so that resuming needs no saved state."""
     torch.manual_seed(derive_seed(seed, purpose, *counters))
+
+
+def find_compiler() -> str:
+    """The C++ compiler that torch.compile works with on CPUs, or nothing."""
+    return next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), "")
 
 
 def available_memory_bytes() -> int:

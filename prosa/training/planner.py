@@ -7,7 +7,6 @@ of roughly 0.5M to 50M parameters, each explained in docs/training.md.
 
 import math
 import operator
-import shutil
 import sys
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 
 from prosa.config import Settings
-from prosa.device import Device, available_memory_bytes
+from prosa.device import Device, available_memory_bytes, find_compiler
 from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import ModelSettings, count_parameters, flops_per_token
 from prosa.training.loop import FitSettings
@@ -374,7 +373,7 @@ def _choose_compile(
     if wanted.compile != "auto":
         return wanted.compile == "yes"
     seconds = expect_step_seconds(model, tokens, device, 1)
-    has_compiler = device.type == "cuda" or any(map(shutil.which, ("g++", "clang++", "c++")))
+    has_compiler = device.type == "cuda" or bool(find_compiler())
     is_compiled = seconds > _SECONDS_WHERE_COMPILING_PAYS and has_compiler and sys.platform != "win32"
     if not has_compiler:
         reason = "no C++ compiler found"

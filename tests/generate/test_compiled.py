@@ -1,7 +1,5 @@
 """Compiled decoding says what plain decoding says, for one text and for many, however long they grow."""
 
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,8 @@ from prosa.generate import LanguageModel, Sampling, compiled
 from prosa.generate.compiled import Program, Rows, export_step, halve_matrices
 from prosa.model import KVCache, Transformer
 from tests.generate.tiny import TOKENIZER, byte_language_model, write_slowly
+from tests.training.tiny_run import NEEDS_COMPILER
 
-HAS_COMPILER = any(map(shutil.which, ("g++", "clang++", "c++"))) and sys.platform == "linux"
 NO_STOP = {TOKENIZER.end_of_text_id: -100.0, TOKENIZER.im_end_id: -100.0}
 SHAPES = [{}, {"sliding_window": 9, "n_full_layer": 1}, {"family": "qwen2"}, {"n_kv_head": 1}]
 
@@ -51,7 +49,7 @@ def test_traced_programs_write_what_is_written_without_a_cache(changes: dict[str
     compare(llm, **changes)
 
 
-@pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler")
+@NEEDS_COMPILER
 def test_machine_code_writes_the_same_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     llm = byte_language_model()

@@ -1,7 +1,6 @@
 """One tiny training run, small enough to be killed and repeated hundreds of times."""
 
 import hashlib
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from prosa.checkpoint import list_steps
-from prosa.device import Device
+from prosa.device import Device, find_compiler
 from prosa.metrics import read_metrics
 from prosa.model import ModelSettings, Transformer, init_weights
 from prosa.pretrain import loss
@@ -19,9 +18,7 @@ from prosa.training import Batches, FitSettings, World, fit
 from tests.training.fake_shards import FakeShards
 
 STEPS = 40
-NEEDS_COMPILER = pytest.mark.skipif(
-    sys.platform != "linux" or not any(map(shutil.which, ("g++", "clang++", "c++"))), reason="no C++ compiler"
-)
+NEEDS_COMPILER = pytest.mark.skipif(sys.platform != "linux" or not find_compiler(), reason="no C++ compiler")
 DEVICE = Device("cpu", "test", 1, torch.float32, 1e11, "")
 MODEL = ModelSettings(
     vocab_size=64, n_layer=2, d_model=32, n_head=1, n_kv_head=1, d_head=32, d_ff=64, context_length=16, dropout=0.1
