@@ -1,8 +1,10 @@
 """What this machine offers a model: device, number format, threads, and how fast it multiplies matrices."""
 
 import ctypes
+import os
 import platform
 import shutil
+import subprocess
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -140,6 +142,26 @@ def seed_everything(seed: int, purpose: str, *counters: int) -> None:
 def find_compiler() -> str:
     """The C++ compiler that torch.compile works with on CPUs, or nothing."""
     return next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), "")
+
+
+def program_folder() -> Path:
+    """Where compiled programs are kept: torch's own folder if one was chosen, else the user's."""
+    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or Path.home() / ".cache" / "prosa")
+
+
+def trust_compiler() -> None:
+    """Spares torch's compiler its question whether the C++ compiler knows this processor's instructions.
+
+    It builds and runs up to nine programs to find out, for ten seconds. GCC knows them all from version 11 on.
+    """
+    compiler = find_compiler()
+    if Path(compiler).name != "g++":
+        return
+    said = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False).stdout
+    if said.split(".")[0].strip() in map(str, range(11, 100)):
+        import torch._inductor.config
+
+        torch._inductor.config.cpp.vec_isa_ok = True
 
 
 def available_memory_bytes() -> int:

@@ -1,11 +1,14 @@
-"""Freed memory is kept while steps are alike, and given back when the process has grown."""
+"""Freed memory is kept while steps are alike and given back when the process has grown; compilers are asked once."""
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch._inductor.config as inductor
 
 from prosa import device
-from prosa.device import FreedMemory
+from prosa.device import FreedMemory, trust_compiler
 
 
 def test_memory_is_given_back_when_the_process_has_grown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +30,22 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
     freed = FreedMemory()
     freed._process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=next(held)))  # type: ignore[assignment]
     assert not freed.give_back() and not freed.give_back()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the compiler here is a shell script")
+@pytest.mark.parametrize(
+    ("name", "version", "expected"), [("g++", "12", True), ("g++", "9.4.0", None), ("c++", "12", None)]
+)
+def test_a_new_compiler_is_trusted(
+    name: str, version: str, expected: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / name
+    compiler.write_text(f"#!/bin/sh\necho {version}\n")
+    compiler.chmod(0o755)
+    monkeypatch.setattr(device, "find_compiler", lambda: str(compiler))
+    with inductor.patch({"cpp.vec_isa_ok": None}):
+        trust_compiler()
+        assert inductor.cpp.vec_isa_ok is expected
 
 
 def test_a_real_process_may_be_asked() -> None:

@@ -13,7 +13,6 @@ Programs are kept on disk, beside torch's own; weights are not in them, so model
 import copy
 import hashlib
 import inspect
-import os
 import secrets
 import threading
 import warnings
@@ -25,6 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from prosa.device import program_folder, trust_compiler
 from prosa.errors import ConfigError
 from prosa.model import KVCache, Transformer, kv_cache
 
@@ -126,16 +126,14 @@ def make_program(model: Transformer, rows: Rows) -> Program:
     """The program with this model's weights, which stay the model's own; compiled unless it lies on disk."""
     path = _program_path(model, rows)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.pt2")
-        # Torch's exporter warns of torch's own way to save what it exported.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        options = {"aot_inductor.package_constants_in_so": False}
-        exported = export_step(model, rows)
-        torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary), inductor_configs=options)
-        temporary.replace(path)
+        _write_program(export_step(model, rows), path)
     # As torch._inductor.aoti_load_package does it, which imports the whole compiler first, for two seconds.
-    loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    try:
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)
+    except RuntimeError:
+        # Damaged, as a crash may leave it: compiled anew the next time.
+        path.unlink()
+        raise
     tensors = {f"model.{name}": tensor.detach() for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     weights = {name: tensors[name] for name in loader.get_constant_fqns()}
     loader.load_constants(weights, use_inactive=False, check_full_update=True, user_managed=True)
@@ -148,6 +146,17 @@ def make_program(model: Transformer, rows: Rows) -> Program:
     return run
 
 
+def _write_program(exported: "ExportedProgram", path: Path) -> None:
+    trust_compiler()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.pt2")
+    options = {"aot_inductor.package_constants_in_so": False}
+    # Torch warns of torch's own way to save what it exported.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary), inductor_configs=options)
+    temporary.replace(path)
+
+
 def _program_path(model: Transformer, rows: Rows) -> Path:
     """Where the program of such a model is kept on this machine: all that its code depends on is in the name."""
     tensors = [
@@ -157,5 +166,4 @@ def _program_path(model: Transformer, rows: Rows) -> Path:
     sources = sorted(inspect.getsource(module) for module in modules if module is not None)
     machine = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
     name = repr((rows, model.settings, repr(model), tensors, sources, machine))
-    folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR") or Path.home() / ".cache" / "prosa"
-    return Path(folder) / "decoding" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.pt2"
+    return program_folder() / "decoding" / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.pt2"

@@ -67,6 +67,12 @@ def test_machine_code_writes_the_same_and_is_kept(tmp_path: Path, monkeypatch: p
     sampling = Sampling(seed=1, max_new_tokens=80, logit_bias=NO_STOP)
     assert other.complete([[7, 8]], sampling)[0][0].ids == plain.complete([[7, 8]], sampling)[0][0].ids
     assert other.complete([[7, 8]], sampling)[0][0].ids != llm.complete([[7, 8]], sampling)[0][0].ids
+    # A damaged file is not used, and not kept.
+    for path in tmp_path.glob("decoding/*.pt2"):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ConfigError, match="cannot be compiled here"):
+        byte_language_model().compile("one", waits=True)
+    assert len(list(tmp_path.glob("decoding/*"))) == 1
     # Another shape is another program.
     with pytest.raises(ConfigError, match="cannot be compiled here"):
         byte_language_model(n_kv_head=1).compile("one", waits=True)
@@ -121,6 +127,7 @@ def test_what_cannot_be_compiled_is_said_only_to_those_who_wait(monkeypatch: pyt
 
 
 def test_matrices_in_bfloat16_stay_near_float32(traces_only: None) -> None:
+    torch.manual_seed(0)
     llm, halved = byte_language_model(), byte_language_model()
     halve_matrices(halved.model)
     n_bytes = [sum(p.numel() * p.element_size() for p in one.model.parameters()) for one in (llm, halved)]
