@@ -7,7 +7,7 @@ function of torch.compile goes through layers of Python each time.
     one   a single text: every product is a loop that reads the weights as fast as memory gives them
     many  two texts or more together: products are the library's, the rest is fused
 
-Programs are kept on disk, beside torch's own; weights are not in them, so models of one shape share them.
+Programs are kept on disk (`prosa.device.program_folder`); weights are not in them, so models of one shape share them.
 """
 
 import copy
