@@ -72,7 +72,7 @@ def test_a_small_corpus_gets_dropout_and_a_small_batch():
 
 def test_short_runs_and_machines_without_a_compiler_stay_eager(monkeypatch):
     assert not shape_of(minutes=0.5).is_compiled
-    monkeypatch.setattr(planner.shutil, "which", lambda name: None)
+    monkeypatch.setattr(planner, "find_compiler", lambda: "")
     shape = shape_of(minutes=60)
     assert not shape.is_compiled
     assert [c.reason for c in shape.choices if c.name == "compile"] == ["no C++ compiler found"]
