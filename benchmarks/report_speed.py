@@ -170,8 +170,9 @@ def write_quality(record: dict[str, Any]) -> str:
     return "\n".join(
         (
             "Portuguese and English books (`configs/livros.toml`), the whole validation split. The peer reads the same",
-            "tokens in the same order with AdamW, autocast to bfloat16 and a cosine; its size, rate, batch and whether",
-            "it is compiled were looked for by runs of as many minutes (`--tune`).\n",
+            "tokens in the same order with AdamW, autocast to bfloat16 and a cosine; its size, rate and batch were looked",
+            "for by runs of as many minutes (`--tune`; [log.md](log.md) says what was tried). The minutes are whole ones,",
+            "compiling included; neither finds anything in the compiler's cache.\n",
             table(head, rows),
             *verdicts,
         )
