@@ -169,10 +169,10 @@ def write_quality(record: dict[str, Any]) -> str:
     head = ("", "million parameters", "million tokens", "seconds", "bits per byte")
     return "\n".join(
         (
-            "Portuguese and English books (`configs/livros.toml`), the whole validation split. The peer reads the same",
-            "tokens in the same order with AdamW, autocast to bfloat16 and a cosine; its size, rate and batch were looked",
-            "for by runs of as many minutes (`--tune`; [log.md](log.md) says what was tried). The minutes are whole ones,",
-            "compiling included; neither finds anything in the compiler's cache.\n",
+            "Portuguese and English books (`configs/livros.toml`), the whole validation split. The peer reads the",
+            "same tokens in the same order with AdamW, autocast to bfloat16 and a cosine; its size, rate and batch",
+            "were looked for by runs of as many minutes (`--tune`; [log.md](log.md) says what was tried). The minutes",
+            "are whole ones, compiling included; neither finds anything in the compiler's cache.\n",
             table(head, rows),
             *verdicts,
         )
