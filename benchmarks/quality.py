@@ -39,7 +39,7 @@ class Peer:
         return [word for name, value in named.items() for word in (f"--{name.replace('_', '-')}", str(value))] + flags
 
 
-# What --tune found for each number of minutes.
+# What was found for each number of minutes (docs/log.md says how).
 PEERS: dict[float, Peer] = {3.0: Peer(n_layer=2, d_model=128, batch_size=8, learning_rate=6e-3)}
 # One after the other, each kept if it is better than the best before it.
 _SEARCH: tuple[dict[str, Any], ...] = (

@@ -272,7 +272,9 @@ def chat(
     temperature: Annotated[float, typer.Option("--temperature", "-t")] = 0.7,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-m")] = 128,
     seed: int | None = None,
-    fast: Annotated[bool, typer.Option(help="Compile decoding in the background; pays off for large models.")] = False,
+    fast: Annotated[
+        bool, typer.Option(help="Compile decoding, in the background; the program is kept for the next time.")
+    ] = False,
     lang: Lang = "",
 ) -> None:
     """Talk to a model; /help lists the commands."""

@@ -154,14 +154,17 @@ def trust_compiler() -> None:
 
     It builds and runs up to nine programs to find out, for ten seconds. GCC knows them all from version 11 on.
     """
-    compiler = find_compiler()
+    if not find_compiler():
+        return
+    from torch._inductor import config, cpp_builder
+
+    # The one that torch will use, which the environment may name.
+    compiler = cpp_builder.get_cpp_compiler()
     if Path(compiler).name != "g++":
         return
     said = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False).stdout
     if said.split(".")[0].strip() in map(str, range(11, 100)):
-        import torch._inductor.config
-
-        torch._inductor.config.cpp.vec_isa_ok = True
+        config.cpp.vec_isa_ok = True
 
 
 def available_memory_bytes() -> int:

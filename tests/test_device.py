@@ -1,4 +1,4 @@
-"""Freed memory is kept while steps are alike and given back when the process has grown; compilers are asked once."""
+"""Freed memory is kept while steps are alike and given back when the process has grown; a new compiler is trusted."""
 
 import sys
 from pathlib import Path
@@ -43,6 +43,7 @@ def test_a_new_compiler_is_trusted(
     compiler.write_text(f"#!/bin/sh\necho {version}\n")
     compiler.chmod(0o755)
     monkeypatch.setattr(device, "find_compiler", lambda: str(compiler))
+    monkeypatch.setattr("torch._inductor.cpp_builder.get_cpp_compiler", lambda: str(compiler))
     with inductor.patch({"cpp.vec_isa_ok": None}):
         trust_compiler()
         assert inductor.cpp.vec_isa_ok is expected

@@ -230,7 +230,7 @@ class Transformer(nn.Module):
     ) -> Float[Tensor, "B V"]:
         """Logits after one more token in each row, whose keys and values it writes into each layer's slots.
 
-        The same as `forward` with a cache, but a function of tensors alone, which torch.compile makes one program of.
+        The same as `forward` with a cache, but a function of tensors alone, which the compiler makes one program of.
         """
         S = keys[0].shape[2]
         cos, sin = self.cos[positions][:, None, None], self.sin[positions][:, None, None]  # B 1 1 D

@@ -18,14 +18,17 @@ SHAPES = [{}, {"sliding_window": 9, "n_full_layer": 1}, {"family": "qwen2"}, {"n
 
 
 @pytest.fixture
-def traces_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def traces_only(monkeypatch: pytest.MonkeyPatch) -> list[Rows]:
     """Programs are traced as for the compiler but not made into machine code, which takes ten seconds each."""
+    traced: list[Rows] = []
 
     def trace(model: Transformer, rows: Rows) -> Program:
+        traced.append(rows)
         graph, n = export_step(model, rows).module(), model.settings.n_layer
         return lambda inputs: [graph(*inputs[:2], inputs[2 : 2 + n], inputs[2 + n :])]
 
     monkeypatch.setattr(compiled, "make_program", trace)
+    return traced
 
 
 def compare(llm: LanguageModel, **changes: Any) -> None:
@@ -42,7 +45,9 @@ def compare(llm: LanguageModel, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("changes", SHAPES, ids=str)
-def test_traced_programs_write_what_is_written_without_a_cache(changes: dict[str, Any], traces_only: None) -> None:
+def test_traced_programs_write_what_is_written_without_a_cache(
+    changes: dict[str, Any], traces_only: list[Rows]
+) -> None:
     llm = byte_language_model(**changes)
     llm.compile("one", waits=True)
     llm.compile("many", waits=True)
@@ -78,7 +83,7 @@ def test_machine_code_writes_the_same_and_is_kept(tmp_path: Path, monkeypatch: p
         byte_language_model(n_kv_head=1).compile("one", waits=True)
 
 
-def test_one_program_serves_all_lengths_and_numbers_of_rows(traces_only: None) -> None:
+def test_one_program_serves_all_lengths_and_numbers_of_rows(traces_only: list[Rows]) -> None:
     llm, plain = byte_language_model(context_length=512), byte_language_model(context_length=512)
     llm.compile("many", waits=True)
     for n in (2, 3, 17, 64):
@@ -90,9 +95,10 @@ def test_one_program_serves_all_lengths_and_numbers_of_rows(traces_only: None) -
     llm.compile("one", waits=True)
     sampling = Sampling(seed=1, max_new_tokens=300, logit_bias=NO_STOP)
     assert llm.complete([[1]], sampling)[0][0].ids == plain.complete([[1]], sampling)[0][0].ids
+    assert traces_only == ["many", "one"]
 
 
-def test_a_text_goes_on_when_the_program_comes_in_its_middle(traces_only: None) -> None:
+def test_a_text_goes_on_when_the_program_comes_in_its_middle(traces_only: list[Rows]) -> None:
     llm = byte_language_model()
     sampling = {"seed": 3, "max_new_tokens": 60, "logit_bias": NO_STOP}
     plain = llm.generate("abc", **sampling)
@@ -102,7 +108,7 @@ def test_a_text_goes_on_when_the_program_comes_in_its_middle(traces_only: None) 
     assert "".join([*begun, *pieces]) == plain
 
 
-def test_texts_are_right_while_a_program_is_made(traces_only: None) -> None:
+def test_texts_are_right_while_a_program_is_made(traces_only: list[Rows]) -> None:
     llm = byte_language_model()
     sampling = {"seed": 3, "max_new_tokens": 20, "logit_bias": NO_STOP}
     plain = llm.generate("abc", **sampling)
@@ -126,7 +132,7 @@ def test_what_cannot_be_compiled_is_said_only_to_those_who_wait(monkeypatch: pyt
     assert llm.generate("abc", seed=1, max_new_tokens=8) == plain
 
 
-def test_matrices_in_bfloat16_stay_near_float32(traces_only: None) -> None:
+def test_matrices_in_bfloat16_stay_near_float32(traces_only: list[Rows]) -> None:
     torch.manual_seed(0)
     llm, halved = byte_language_model(), byte_language_model()
     halve_matrices(halved.model)
