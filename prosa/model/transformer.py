@@ -128,8 +128,8 @@ class Block(nn.Module):
         kv_cache: KVCache | Slots | None,
     ) -> Float[Tensor, "B T C"]:
         attended = self.self_attn(self.input_layernorm(x), cos, sin, mask, kv_cache)
-        x = x + F.dropout(attended, self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
+        x = x + drop(attended, self.dropout, self.training)
+        return x + drop(self.mlp(self.post_attention_layernorm(x)), self.dropout, self.training)
 
 
 class Decoder(nn.Module):
@@ -209,7 +209,7 @@ class Transformer(nn.Module):
             for window in set(self.windows)
         }
         x = self.model.embed_tokens(ids).to(self.model.norm.weight.dtype)
-        x = F.dropout(x, self.settings.dropout, self.training)
+        x = drop(x, self.settings.dropout, self.training)
         for block, window in zip(self.model.layers, self.windows, strict=True):
             x = block(x, cos, sin, masks[window], kv_cache)
         if kv_cache is not None:
@@ -261,6 +261,19 @@ def project(
     if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type):
         return F.linear(x, weight, bias)
     return F.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
+
+
+def drop(x: Float[Tensor, "*batch C"], fraction: float, is_training: bool) -> Float[Tensor, "*batch C"]:
+    """Dropout (Srivastava et al. 2014): zeroes `fraction` of the numbers, to 1/65536, and makes up for it in the others.
+
+    Four numbers share one draw of 64 bits; a draw for each, as in torch, is a quarter of a small model's step on CPUs.
+    """
+    n_dropped = round(fraction * 65_536)
+    if not is_training or n_dropped == 0:
+        return x
+    draws = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
+    is_kept = draws.view(torch.int16)[: x.numel()].view(x.shape) >= n_dropped - 32_768
+    return torch.where(is_kept, x * (65_536 / (65_536 - n_dropped)), 0)
 
 
 def rotation_table(settings: ModelSettings) -> tuple[Float[Tensor, "S D"], Float[Tensor, "S D"]]:

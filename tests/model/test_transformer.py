@@ -5,8 +5,10 @@ import torch
 
 from prosa.errors import ConfigError
 from prosa.model import KVCache, Transformer
+from prosa.model.transformer import drop
 from tests.model.reference import reference_logits
 from tests.model.tiny import LLAMA3_SCALING, hf_twin, random_ids, tiny_model, tiny_settings
+from tests.training.tiny_run import NEEDS_COMPILER
 
 FAMILIES = ["qwen3", "qwen2", "llama", "mistral"]
 VARIANTS: list[dict[str, Any]] = [
@@ -165,6 +167,25 @@ def test_dropout_acts_in_training_only() -> None:
         torch.testing.assert_close(model(ids), tiny_model()(ids), rtol=0, atol=0)
         model.train()
         assert not torch.equal(model(ids), model(ids))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "is_compiled"),
+    [(0.0, False), (1e-3, False), (0.15, False), (0.9, False), pytest.param(0.15, True, marks=NEEDS_COMPILER)],
+)
+def test_dropout_zeroes_the_fraction_and_keeps_the_mean(fraction: float, is_compiled: bool) -> None:
+    act = torch.compile(drop, dynamic=False) if is_compiled else drop
+    torch.manual_seed(0)
+    x = torch.linspace(1, 2, 501 * 997).view(501, 997)  # numbers that four do not divide
+    y = act(x, fraction, True)
+    kept = y != 0
+    deviation = (fraction * (1 - fraction) / x.numel()) ** 0.5
+    assert abs(kept.float().mean() - (1 - fraction)) <= 5 * deviation + 1e-5
+    torch.testing.assert_close(y[kept], x[kept] / (1 - fraction), rtol=1e-4, atol=0)
+    # Neighbours, which share a draw, are dropped independently.
+    both = (~kept[:, 1:] & ~kept[:, :-1]).float().mean()
+    assert abs(both - fraction**2) <= 8 * deviation + 1e-5
+    assert torch.equal(act(x, fraction, False), x)
 
 
 def test_tied_embeddings_are_one_parameter() -> None:
