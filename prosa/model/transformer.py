@@ -264,9 +264,9 @@ def project(
 
 
 def drop(x: Float[Tensor, "*batch C"], fraction: float, is_training: bool) -> Float[Tensor, "*batch C"]:
-    """Dropout (Srivastava et al. 2014): zeroes `fraction` of the numbers, to 1/65536, and makes up for it in the others.
+    """Dropout (Srivastava et al. 2014): zeroes `fraction` of the numbers, to 1/65536, and scales the others up.
 
-    Four numbers share one draw of 64 bits; a draw for each, as in torch, is a quarter of a small model's step on CPUs.
+    Four numbers share a draw of 64 bits; one for each, as in torch, is a quarter of a small model's step on CPUs.
     """
     n_dropped = round(fraction * 65_536)
     if not is_training or n_dropped == 0:
