@@ -112,9 +112,9 @@ def export_step(model: Transformer, rows: Rows) -> "ExportedProgram":
     # Exporting replaces a module's tensors for a while; the model itself may be answering meanwhile.
     apart = copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
     weight = model.unembedding
-    n = 1 if rows == "one" else 2
-    # Sizes that differ, as the compiler takes equal ones for the same.
-    kv_cache = KVCache(model.settings, n, 64, dtype=weight.dtype, device=weight.device)
+    # Sizes as they usually are, which loops are shared among threads for; no two equal, which would be taken for one.
+    n = 1 if rows == "one" else 17
+    kv_cache = KVCache(model.settings, n, 192, dtype=weight.dtype, device=weight.device)
     ids, positions = (torch.zeros(n, dtype=torch.long, device=weight.device) for _ in range(2))
     B, S = {0: Dim("B", min=2)} if rows == "many" else {}, {2: Dim("S", min=2)}
     slots = [B | S] * model.settings.n_layer
