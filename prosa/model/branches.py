@@ -18,6 +18,8 @@ from prosa.model.transformer import BRANCHES, Transformer
 _TREE_TOKENS = 384
 # A row of the batch takes trees up to this; wider ones cost more in attention than they save in padding.
 _ROW_TOKENS = 128
+# Rows are as wide as a multiple of this: memory freed by one step then fits the next one's tensors.
+_WIDTHS = 32
 
 
 @dataclass(slots=True)
@@ -58,7 +60,10 @@ def plant(texts: Sequence[Sequence[int]], starts: Sequence[int]) -> list[Tree]:
 def read_trees(model: Transformer, trees: Sequence[Tree]) -> Float[Tensor, "N C"]:
     """The vectors after the final norm at the branches of `trees`, tree by tree, branch by branch."""
     filled, places = _share_rows([len(tree.ids) for tree in trees])
+    is_plain = len(filled) == len(trees) and all(tree.positions == list(range(len(tree.ids))) for tree in trees)
     T, device = max(filled), model.unembedding.device
+    if not is_plain:
+        T = -(-T // _WIDTHS) * _WIDTHS
     # Padding has a segment of its own, so that it sees itself and does not become NaN.
     columns: Int[Tensor, "3 B T"] = torch.tensor([0, 0, -1])[:, None, None].repeat(1, len(filled), T)
     for number, (tree, (row, first)) in enumerate(zip(trees, places, strict=True)):
@@ -66,7 +71,6 @@ def read_trees(model: Transformer, trees: Sequence[Tree]) -> Float[Tensor, "N C"
         table[2] += number * BRANCHES
         columns[:, row, first : first + len(tree.ids)] = table
     ids, positions, segments = columns.to(device)
-    is_plain = len(filled) == len(trees) and all(tree.positions == list(range(len(tree.ids))) for tree in trees)
     hidden = model.hidden(ids) if is_plain else model.hidden(ids, segments=segments, positions=positions)
     own = [row * T + first + column for tree, (row, first) in zip(trees, places, strict=True) for column in tree.own]
     return hidden.flatten(0, 1)[torch.tensor(own, device=device)]

@@ -71,7 +71,7 @@ def test_short_trees_share_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "hidden", lambda ids, **more: shapes.append(tuple(ids.shape)) or hidden(ids, **more))
     with torch.no_grad():
         read_trees(model, plant(texts, starts))
-    assert shapes == [(1, 24 + 11 + 42)], "three trees in one row, nothing padded"
+    assert shapes == [(1, 96)], "three trees of 24 + 11 + 42 in one row, up to the next multiple of 32"
 
 
 def test_read_where_takes_what_is_wanted_of_each_row() -> None:
