@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 help:
-	@echo "make quickstart   a model's whole life on the built-in town, from text to RLHF (about 9 minutes)"
+	@echo "make quickstart   a model's whole life on the built-in town, from text to RLHF (9 to 13 minutes)"
 	@echo "make test         the fast tests            make torture   the long fault tests"
 	@echo "make check        format, lint, types, import law"
 	@echo "make bench        every measured claim of the docs, beside its peers (hours)"
