@@ -194,8 +194,7 @@ class Transformer(nn.Module):
             raise ConfigError(f"a row of {length} tokens does not fit in a context of {self.settings.context_length}")
         if kv_cache is not None:
             kv_cache.reserve(T)
-        if kv_cache is not None and seen > 0:
-            positions = kv_cache.new_positions
+            positions = kv_cache.new_positions if seen > 0 else positions
         if positions is None:
             cos, sin = self.cos[:T], self.sin[:T]
         else:
@@ -264,11 +263,8 @@ def project(
 
 
 def drop(x: Float[Tensor, "*batch C"], fraction: float, is_training: bool) -> Float[Tensor, "*batch C"]:
-    """Dropout (Srivastava et al. 2014): zeroes `fraction` of the numbers, to 1/65536, and scales the others up.
-
-    Four numbers share a draw of 64 bits; one for each, as in torch, is a quarter of a small model's step on CPUs.
-    """
-    n_dropped = round(fraction * 65_536)
+    """Dropout (Srivastava et al. 2014), to 1/65536; four numbers share a draw, torch's one for each is slow on CPUs."""
+    n_dropped = min(round(fraction * 65_536), 65_535)
     if not is_training or n_dropped == 0:
         return x
     draws = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
@@ -287,8 +283,7 @@ def rotation_table(settings: ModelSettings) -> tuple[Float[Tensor, "S D"], Float
     if scaling is not None:
         # Waves that turn many times within the original context stay, slow ones are stretched, between is blended.
         turns = scaling.original_context_length * frequencies / (2 * math.pi)
-        blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-        blend = blend.clamp(0, 1)
+        blend = ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)).clamp(0, 1)
         frequencies = (1 - blend) * frequencies / scaling.factor + blend * frequencies
     angles = torch.outer(torch.arange(settings.context_length, dtype=torch.float32, device="cpu"), frequencies)
     angles = torch.cat([angles, angles], dim=-1)
@@ -352,10 +347,7 @@ def attend_plainly(
 
 
 def attend_once(
-    q: Float[Tensor, "B H 1 D"],
-    k: Float[Tensor, "B K S D"],
-    v: Float[Tensor, "B K S D"],
-    mask: Bool[Tensor, "b 1 1 S"],
+    q: Float[Tensor, "B H 1 D"], k: Float[Tensor, "B K S D"], v: Float[Tensor, "B K S D"], mask: Bool[Tensor, "b 1 1 S"]
 ) -> Float[Tensor, "B H 1 D"]:
     """`attend` for one query of each row, written so that the compiler makes loops of it."""
     B, K, _, D = k.shape
