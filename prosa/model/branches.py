@@ -18,7 +18,7 @@ from prosa.model.transformer import BRANCHES, Transformer
 _TREE_TOKENS = 384
 # A row of the batch takes trees up to this; wider ones cost more in attention than they save in padding.
 _ROW_TOKENS = 128
-# Rows are as wide as a multiple of this: memory freed by one step then fits the next one's tensors.
+# Rows are as wide as a multiple of this: steps that meet fewer sizes are faster (docs/log.md).
 _WIDTHS = 32
 
 
@@ -62,6 +62,7 @@ def read_trees(model: Transformer, trees: Sequence[Tree]) -> Float[Tensor, "N C"
     filled, places = _share_rows([len(tree.ids) for tree in trees])
     is_plain = len(filled) == len(trees) and all(tree.positions == list(range(len(tree.ids))) for tree in trees)
     T, device = max(filled), model.unembedding.device
+    # A plain row may already be as long as the context.
     if not is_plain:
         T = -(-T // _WIDTHS) * _WIDTHS
     # Padding has a segment of its own, so that it sees itself and does not become NaN.
