@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from benchmarks.data_paths import DataMissing, locate
-from benchmarks.measure import make_parser, say, write_result
+from benchmarks.measure import make_parser, read_words, say, write_result
 from benchmarks.tables import table, verdict
 from prosa.corpus import ReadReport
 from prosa.preferences import (
@@ -48,7 +48,7 @@ _PUBLISHED_ALPHA: dict[Metric, float] = {"nominal": 0.743, "ordinal": 0.815, "in
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("agreement", __doc__, needs_data=True)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     result: dict[str, Any] = {}
     for name, measure in _SETS.items():
         try:
@@ -60,8 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     if result:
         result["worked_table"] = measure_worked_table()
         say(f"Krippendorff's worked table: {result['worked_table']} (published: {_PUBLISHED_ALPHA})")
-        command = "python -m benchmarks.agreement --data DATA"
-        write_result("agreement", result, command=command, folder=chosen.results, is_smoke=chosen.smoke)
+        write_result("agreement", result, chosen)
     return 0
 
 

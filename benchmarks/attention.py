@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.measure import make_parser, say, write_result
+from benchmarks.measure import make_parser, read_words, say, write_result
 
 _TOKENS, _HEADS, _D = 4096, 6, 32
 
@@ -38,7 +38,7 @@ def time_attention(width: int, dtype_name: str, repeats: int) -> dict[str, float
 def main(argv: list[str] | None = None) -> int:
     from prosa.device import keep_freed_memory
 
-    chosen = make_parser("attention", __doc__).parse_args(argv)
+    chosen = read_words(make_parser("attention", __doc__), argv)
     keep_freed_memory()
     rows = []
     for dtype in ("bfloat16", "float32"):
@@ -46,13 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             row = {"dtype": dtype, "width": width, **time_attention(width, dtype, 2 if chosen.smoke else 20)}
             say(f"{dtype} rows of {width}: torch {row['torch']:.1f} ms, prosa {row['prosa']:.1f} ms")
             rows.append(row)
-    write_result(
-        "attention",
-        {"rows": rows},
-        command="python -m benchmarks.attention",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("attention", {"rows": rows}, chosen)
     return 0
 
 

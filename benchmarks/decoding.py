@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.limits import measure_bandwidth
-from benchmarks.measure import BenchmarkFailed, make_parser, run_process, say, spread, write_result
+from benchmarks.measure import BenchmarkFailed, make_parser, read_words, run_process, say, spread, write_result
 from benchmarks.shapes import SHAPES, settings_of
 
 _N_PROMPT, _N_NEW, _CONTEXT_LENGTH, _N_STREAMS = 32, 128, 256, 32
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", choices=tuple(SHAPES), help="only this one")
     parser.add_argument("--threads", type=int, default=2, help="threads of all programs (default: 2)")
     parser.add_argument("--llama-python", default="", help="a Python that has llama-cpp-python and gguf")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     sizes = [chosen.size] if chosen.size else ["1M"] if chosen.smoke else list(SHAPES)
     bandwidth = measure_bandwidth(0.01 if chosen.smoke else 1.0, 2**23 if chosen.smoke else 2**29)
     found: dict[str, Any] = {}
@@ -120,11 +120,7 @@ def main(argv: list[str] | None = None) -> int:
             found.setdefault(name, {})[str(n_streams)] = measure_size(name, n_streams, chosen)
         # A size at a time, as the whole takes long.
         write_result(
-            "decoding",
-            {"threads": chosen.threads, "n_new": _N_NEW, "bandwidth": bandwidth, "sizes": found},
-            command="python -m benchmarks.decoding",
-            folder=chosen.results,
-            is_smoke=chosen.smoke,
+            "decoding", {"threads": chosen.threads, "n_new": _N_NEW, "bandwidth": bandwidth, "sizes": found}, chosen
         )
     return 0
 

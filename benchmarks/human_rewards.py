@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data_paths import DataMissing, locate, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.real_input import SMOKE
 from prosa.corpus import ReadReport
 from prosa.preferences import (
@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of training the trunk (default: 10)")
     parser.add_argument("--epochs", type=float, default=2.0, help="over the rankings of the other folds (default: 2)")
     parser.add_argument("--set", choices=sorted(SETS), help="only this one")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     n = _SMOKE_RANKINGS if chosen.smoke else None
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -243,8 +243,7 @@ def main(argv: list[str] | None = None) -> int:
             result[key] = summarize(key, runs)
             say(f"{key}: {result[key]['accuracy'].median:.3f}, longer {result[key]['length_only']['share']:.3f}")
             # After each set: all of them take an hour.
-            command = "python -m benchmarks.human_rewards --data DATA"
-            write_result("human_rewards", result, command=command, folder=chosen.results, is_smoke=chosen.smoke)
+            write_result("human_rewards", result, chosen)
     return 0
 
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.measure import make_parser, say, write_result
+from benchmarks.measure import make_parser, read_words, say, write_result
 from benchmarks.shapes import SHAPES, settings_of
 
 _TOKENS, _CONTEXT_LENGTH = 4096, 256
@@ -128,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = make_parser("limits", __doc__)
     parser.add_argument("--size", choices=tuple(SHAPES), help="only this one")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     keep_freed_memory()
     sizes = [chosen.size] if chosen.size else ["1M"] if chosen.smoke else list(SHAPES)
     seconds = 0.01 if chosen.smoke else 1.0
@@ -147,13 +147,7 @@ def main(argv: list[str] | None = None) -> int:
                 steps[way] = profile_step(name, dtype, is_compiled=is_compiled, seconds=5 * seconds)
                 say(f"{name} {way}: {steps[way]}")
         found[name] = {"products": products, "steps": steps}
-    write_result(
-        "limits",
-        {"bandwidth": bandwidth, "sizes": found},
-        command="python -m benchmarks.limits",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("limits", {"bandwidth": bandwidth, "sizes": found}, chosen)
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import BenchmarkFailed, make_parser, say, write_result
+from benchmarks.measure import BenchmarkFailed, make_parser, read_words, say, write_result
 from prosa.evaluate import (
     ChoiceItem,
     LastWord,
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--python", default=sys.executable, help="the Python in which lm_eval is installed")
     parser.add_argument("--model", type=Path, help="a model folder (default: a small random one is made)")
     parser.add_argument("--items", type=int, default=300, help="items of each set (default: 300)")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     n_items = 10 if chosen.smoke else chosen.items
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -68,8 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         "tolerance": TOLERANCE,
         "sets": {task: compare(ours[task], theirs[task]) for task in ours},
     }
-    command = f"python -m benchmarks.lm_eval --items {n_items}"
-    write_result("lm_eval", result, command=command, folder=chosen.results, is_smoke=chosen.smoke)
+    write_result("lm_eval", result, chosen)
     for task, row in result["sets"].items():
         say(f"{task}: {row}")
     return int(any(row["largest_difference"] > TOLERANCE for row in result["sets"].values()))

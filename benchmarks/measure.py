@@ -81,20 +81,35 @@ def make_parser(name: str, description: str | None, *, needs_data: bool = False)
     return parser
 
 
-def write_result(name: str, result: Mapping[str, Any], *, command: str, folder: Path, is_smoke: bool) -> Path:
-    """`folder/NAME.json`; a smoke result is marked as such, so that no page ever shows it as a measurement."""
+def read_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options, with the `command` that repeats them; a path goes by its option's name in capitals."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = parser.parse_args(words)
+    shown = [parser.prog]
+    for option, word in zip(["", *words], words, strict=False):
+        if "--results" not in (option, word):
+            shown.append(option.strip("-").upper() if "/" in word else word)
+    chosen.command = " ".join(shown)
+    return chosen
+
+
+def write_result(name: str, result: Mapping[str, Any], chosen: argparse.Namespace) -> Path:
+    """`NAME.json` in the folder of results; a smoke result is marked as such, so that no page ever shows it.
+
+    chosen: the options, by `read_words`.
+    """
     record = {
         "benchmark": name,
-        "command": command,
+        "command": chosen.command,
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": describe_commit(),
         "machine": describe_machine(),
         "versions": describe_versions(),
-        "is_smoke": is_smoke,
+        "is_smoke": chosen.smoke,
         "result": dict(result),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    chosen.results.mkdir(parents=True, exist_ok=True)
+    path = chosen.results / f"{name}.json"
     text = json.dumps(record, indent=1, ensure_ascii=False, default=_to_json)
     # Numbers of one list on one line; a line never ends within a text.
     text = re.sub(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import DataMissing, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, write_result
 from benchmarks.real_input import SMOKE
 from benchmarks.run_facts import read_run
 
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, action="append", help="only these; may repeat (default: 1, 3, 10)")
     parser.add_argument("--corpus", choices=list(_CONFIGS), action="append", help="only these (default: all)")
     parser.add_argument("--fit", action="store_true", help="fit the prediction to these runs")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     first = _FIT_SEED if chosen.fit else _FIRST_SEED
     all_minutes = [0.05] if chosen.smoke else chosen.minutes or _MINUTES
     name, runs = "planner_fit" if chosen.fit else "planner", list[dict[str, Any]]()
@@ -116,13 +116,7 @@ def main(argv: list[str] | None = None) -> int:
                     result = {"runs": runs}
                     if chosen.fit and len(runs) > 5:
                         result |= fit_bits(runs)
-                    write_result(
-                        name,
-                        result,
-                        command="python -m benchmarks.planner --data DATA" + (" --fit" if chosen.fit else ""),
-                        folder=chosen.results,
-                        is_smoke=chosen.smoke,
-                    )
+                    write_result(name, result, chosen)
     if "coefficients" in result:
         say(f"coefficients {result['coefficients']}, left-out misses {result['left_out_misses']}")
     return 0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import DataMissing, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.real_input import SMOKE
 
 
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.set_defaults(seeds=1)
     parser.add_argument("--minutes", type=float, action="append", help="only these; may repeat (default: 3, 10, 30)")
     parser.add_argument("--tune", action="store_true", help="look for the peer's best setup instead")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     all_minutes = [0.1] if chosen.smoke else chosen.minutes or [3.0, 10.0, 30.0]
     with tempfile.TemporaryDirectory() as name:
         run, changes = Path(name) / "run", SMOKE | {"pretrain.steps": 0} if chosen.smoke else {}
@@ -142,13 +142,7 @@ def main(argv: list[str] | None = None) -> int:
             result: dict[str, Any] = {"tried": [one for m in all_minutes for one in tune(run, m, Peer(), search)]}
         else:
             result = {"lengths": [compare(settings, run, minutes, chosen.seeds) for minutes in all_minutes]}
-    write_result(
-        "quality_tuning" if chosen.tune else "quality",
-        result,
-        command="python -m benchmarks.quality --data DATA" + (" --tune" if chosen.tune else ""),
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("quality_tuning" if chosen.tune else "quality", result, chosen)
     return 0
 
 

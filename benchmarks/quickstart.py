@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.real_input import SMOKE
 from benchmarks.run_facts import read_run, write_samples
 
@@ -47,18 +47,12 @@ def summarize(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("quickstart", __doc__)
     parser.set_defaults(seeds=4)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     runs = []
     for seed in range(1 if chosen.smoke else chosen.seeds):
         with tempfile.TemporaryDirectory() as folder:
             runs.append(run_quickstart(Path(folder), seed, is_smoke=chosen.smoke))
-    write_result(
-        "quickstart",
-        summarize(runs),
-        command="python -m benchmarks.quickstart",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("quickstart", summarize(runs), chosen)
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from benchmarks.data_paths import DataMissing, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, write_result
 from benchmarks.mixed_folder import write_mixed_folder
 from benchmarks.run_facts import read_run, write_samples
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("real_input", __doc__, needs_data=True)
     parser.add_argument("--job", choices=sorted(JOBS), help="only this one")
     parser.add_argument("--minutes-scale", type=float, default=1.0, help="train for this share of the usual minutes")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     for name in [chosen.job] if chosen.job else JOBS:
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -52,14 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             except DataMissing as error:
                 say(f"{name}: {error}")
                 continue
-        scale = "" if chosen.minutes_scale == 1 else f" --minutes-scale {chosen.minutes_scale:g}"
-        write_result(
-            f"real_input_{name}",
-            result,
-            command=f"python -m benchmarks.real_input --job {name} --data DATA{scale}",
-            folder=chosen.results,
-            is_smoke=chosen.smoke,
-        )
+        write_result(f"real_input_{name}", result, chosen)
     return 0
 
 

@@ -63,25 +63,19 @@ def write_best(record: dict[str, Any]) -> str:
         "million parameters",
         "million tokens",
     )
-    rows, marks = [], []
-    for length in record["result"]["lengths"]:
-        runs, minutes, wanted = length["runs"], length["minutes"], length["wanted"]
-        rows.append(
-            (
-                f"{minutes:g}",
-                show_spread(runs["seconds"], 0),
-                show_spread(runs["nats"], 4),
-                show_spread(runs["nats_overlapping"], 4),
-                f"{runs['parameters']['median'] / 1e6:.1f}",
-                f"{runs['tokens']['median'] / 1e6:.1f}",
-            )
-        )
-        is_met = runs["nats"]["high"] <= wanted and runs["seconds"]["high"] <= 60 * minutes
-        marks.append(
-            verdict(
-                is_met,
-                f"{wanted:g} nats in {minutes:g} minutes with every seed "
-                f"({runs['nats']['high']:.4f} in {runs['seconds']['high'] / 60:.1f} minutes at most)",
-            )
-        )
-    return "\n".join([_BEST, table(head, rows), "\n".join(marks)]) + "\n"
+    result = record["result"]
+    runs, minutes, wanted = result["runs"], result["minutes"], result["wanted"]
+    row = (
+        f"{minutes:g}",
+        show_spread(runs["seconds"], 0),
+        show_spread(runs["nats"], 4),
+        show_spread(runs["nats_overlapping"], 4),
+        f"{runs['parameters']['median'] / 1e6:.1f}",
+        f"{runs['tokens']['median'] / 1e6:.1f}",
+    )
+    mark = verdict(
+        runs["nats"]["high"] <= wanted and runs["seconds"]["high"] <= 60 * minutes,
+        f"{wanted:g} nats in {minutes:g} minutes with every seed "
+        f"({runs['nats']['high']:.4f} in {runs['seconds']['high'] / 60:.1f} minutes at most)",
+    )
+    return "\n".join([_BEST, table(head, [row]), mark]) + "\n"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import make_parser, say, spread, write_result
+from benchmarks.measure import make_parser, read_words, say, spread, write_result
 from benchmarks.reward_letters import (
     LetterItem,
     make_items,
@@ -127,18 +127,12 @@ def judge(rankings: Sequence[Measured], pairs: Sequence[Measured]) -> dict[str, 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("reward_kwise", __doc__)
     parser.set_defaults(seeds=4)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     if chosen.smoke:
         runs = measure_ways(24, 1, (1,), 8)
     else:
         runs = measure_ways(1600, chosen.seeds, (1, 4), 500)
-    write_result(
-        "reward_kwise",
-        summarize(runs),
-        command="python -m benchmarks.reward_kwise",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("reward_kwise", summarize(runs), chosen)
     return 0
 
 

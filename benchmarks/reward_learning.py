@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import make_parser, say, spread, write_result
+from benchmarks.measure import make_parser, read_words, say, spread, write_result
 from benchmarks.reward_letters import (
     LetterItem,
     make_items,
@@ -210,7 +210,7 @@ def _rankings_saved(found: dict[str, Any]) -> float:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("reward_learning", __doc__)
     parser.set_defaults(seeds=4)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     is_smoke = chosen.smoke
     runs = []
     with tempfile.TemporaryDirectory() as name:
@@ -225,13 +225,7 @@ def main(argv: list[str] | None = None) -> int:
             }
             say(f"seed {seed}: {run['E3']['rows'][-1]}")
             runs.append(run)
-    write_result(
-        "reward_learning",
-        {"marks": judge(runs), "runs": runs},
-        command="python -m benchmarks.reward_learning",
-        folder=chosen.results,
-        is_smoke=is_smoke,
-    )
+    write_result("reward_learning", {"marks": judge(runs), "runs": runs}, chosen)
     return 0
 
 

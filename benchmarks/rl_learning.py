@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.measure import make_parser, say, spread, write_result
+from benchmarks.measure import make_parser, read_words, say, spread, write_result
 from benchmarks.rl_letters import LetterTown
 from prosa.errors import ProsaError
 from prosa.streams import numpy_stream
@@ -291,20 +291,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("rl_learning", __doc__)
     parser.set_defaults(seeds=4)
     parser.add_argument("--jobs", type=int, default=2, help="seeds at once, one thread each (default: 2)")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     n, steps, rankings = (1, 9, 40) if chosen.smoke else (chosen.seeds, 60, _RANKINGS)
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool,
     ):
         runs = list(pool.map(partial(run_seed, folder=Path(folder), steps=steps, rankings=rankings), range(n)))
-    write_result(
-        "rl_learning",
-        {"marks": judge(runs), "runs": runs},
-        command="python -m benchmarks.rl_learning",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("rl_learning", {"marks": judge(runs), "runs": runs}, chosen)
     return 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, write_result
 from benchmarks.real_input import SMOKE
 
 CONFIG = REPO / "configs" / "quickstart.toml"
@@ -129,9 +129,7 @@ def write(runs: list[dict[str, Any]], chosen: Any) -> None:
     write_result(
         "rl_town" if is_fast else "rl_town_float32",
         {"kl_target": read_settings(LifeSettings, CONFIG).rl.kl_target, "runs": runs},
-        command="python -m benchmarks.rl_town",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
+        chosen,
     )
 
 
@@ -139,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("rl_town", __doc__)
     parser.set_defaults(seeds=4)
     parser.add_argument("--keep", type=Path, help="folder for the lives; with it, a run that was stopped goes on")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     seeds = range(1 if chosen.smoke else chosen.seeds)
     with tempfile.TemporaryDirectory() as temporary:
         lives = chosen.keep or Path(temporary)

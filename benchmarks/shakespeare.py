@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import DataMissing, locate, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.shakespeare_judge import judge_peer, judge_prosa, read_text
 from benchmarks.shakespeare_peer import MAX_ITERS
 
@@ -95,7 +95,7 @@ def shorten(text: Path, target: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("shakespeare", __doc__, needs_data=True)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     changes: dict[str, Any] = {"pretrain.steps": 3} if chosen.smoke else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -109,13 +109,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         seeds, steps = (1, 3) if chosen.smoke else (chosen.seeds, MAX_ITERS)
         runs = compare_runs(text, settings, folder, seeds=seeds, peer_steps=steps)
-    write_result(
-        "shakespeare",
-        summarize(runs),
-        command="python -m benchmarks.shakespeare --data DATA",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("shakespeare", summarize(runs), chosen)
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_paths import DataMissing, locate, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.shakespeare import shorten
 from benchmarks.shakespeare_judge import judge_prosa, read_text
 
@@ -56,9 +56,8 @@ def train(settings: Path, text: Path, run: Path, seed: int) -> Trained:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("shakespeare_best", __doc__, needs_data=True)
     parser.add_argument("--minutes", type=float, action="append", choices=list(LENGTHS), help="only these; may repeat")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     smoke = {"pretrain.minutes": 0, "pretrain.steps": 3, "pretrain.compile": "no"} if chosen.smoke else {}
-    lengths = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
@@ -76,14 +75,8 @@ def main(argv: list[str] | None = None) -> int:
                 runs.append(train(settings, text, folder / f"{minutes:g}-{seed}", seed))
                 say(f"{minutes:g} minutes, seed {seed}: {runs[-1]}")
             spreads = {name: spread([getattr(run, name) for run in runs]) for name in Trained.__slots__}
-            lengths.append({"minutes": minutes, "wanted": wanted, "runs": spreads})
-    write_result(
-        "shakespeare_best",
-        {"lengths": lengths},
-        command="python -m benchmarks.shakespeare_best --data DATA",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+            result = {"minutes": minutes, "wanted": wanted, "runs": spreads}
+            write_result(f"shakespeare_best_{minutes:g}", result, chosen)
     return 0
 
 

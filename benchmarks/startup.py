@@ -17,7 +17,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import REPO, BenchmarkFailed, make_parser, prosa_words, run_process, say, spread, write_result
+from benchmarks.measure import (
+    REPO,
+    BenchmarkFailed,
+    make_parser,
+    prosa_words,
+    read_words,
+    run_process,
+    say,
+    spread,
+    write_result,
+)
 
 _SMALL_RUN = (
     "pretrain.steps=1",
@@ -32,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("startup", __doc__)
     parser.add_argument("--warm", type=int, default=10, help="warm starts of each (default: 10)")
     parser.add_argument("--cold", type=int, default=3, help="cold starts of each (default: 3)")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     n_warm, n_cold = (1, 0) if chosen.smoke else (chosen.warm, chosen.cold)
     with tempfile.TemporaryDirectory() as name:
         run, cache = Path(name) / "run", Path(name) / "cache"
@@ -53,9 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, choice in (("first training step", "no"), ("first training step, compiled", "yes")):
             ways[name] = partial(time_first_step, [*train, f"pretrain.compile={choice}"], run / "base")
         result = {name: measure(name, start, cache, n_warm, n_cold) for name, start in ways.items()}
-    write_result(
-        "startup", result, command="python -m benchmarks.startup", folder=chosen.results, is_smoke=chosen.smoke
-    )
+    write_result("startup", result, chosen)
     return 0
 
 

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from benchmarks.limits import measure_products
-from benchmarks.measure import BenchmarkFailed, Spread, make_parser, run_process, say, spread, write_result
+from benchmarks.measure import BenchmarkFailed, Spread, make_parser, read_words, run_process, say, spread, write_result
 from benchmarks.shapes import SHAPES, settings_of
 from benchmarks.throughput_ours import TOKENS
 
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.set_defaults(seeds=2)
     parser.add_argument("--size", choices=tuple(SHAPES), help="only this one")
     parser.add_argument("--threads", type=int, default=2, help="threads of both programs (default: 2)")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     cases = [case for case in _CASES if case[0] == (chosen.size or ("1M" if chosen.smoke else case[0]))]
     seconds, rounds = (0.1, 1) if chosen.smoke else (8.0, chosen.seeds)
     products = {name: measure_products(name, "bfloat16", seconds / 30)["up"] for name in {name for name, _ in cases}}
@@ -74,13 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         | {"product_gflops": products[name]}
         for name, context_length in (cases[:1] if chosen.smoke else cases)
     }
-    write_result(
-        "throughput",
-        {"threads": chosen.threads, "cases": found},
-        command="python -m benchmarks.throughput",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("throughput", {"threads": chosen.threads, "cases": found}, chosen)
     return 0
 
 

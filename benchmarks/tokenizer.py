@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Spread, make_parser, say, spread, write_result
+from benchmarks.measure import Spread, make_parser, read_words, say, spread, write_result
 from prosa.corpus import CorpusSettings, SourceSettings, build_corpus
 from prosa.tokenizer import Tokenizer, TokenizerSettings, describe_tokenizer, train_tokenizer
 
@@ -21,15 +21,13 @@ _VOCAB_SIZE = 8192
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("tokenizer", __doc__)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     # The threads of `tokenizers` are counted once, when it first needs them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     n_bytes, repeats = (300_000, 1) if chosen.smoke else (10_000_000, chosen.seeds)
     with tempfile.TemporaryDirectory() as name:
         result = measure(Path(name), n_bytes, repeats)
-    write_result(
-        "tokenizer", result, command="python -m benchmarks.tokenizer", folder=chosen.results, is_smoke=chosen.smoke
-    )
+    write_result("tokenizer", result, chosen)
     return 0
 
 

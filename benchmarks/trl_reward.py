@@ -15,7 +15,7 @@ from typing import Any
 
 import tomli_w
 
-from benchmarks.measure import prosa_words, run_process, say, write_result
+from benchmarks.measure import prosa_words, read_words, run_process, say, write_result
 from benchmarks.trl_peers import (
     PRECISIONS,
     Timed,
@@ -166,7 +166,7 @@ def sweep(python: str, folder: Path, threads: int) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = make_peer_parser("trl_reward", __doc__)
     parser.add_argument("--sweep", action="store_true", help="look for TRL's best settings instead; writes nothing")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     versions = peer_versions(chosen.peer_python)
     if versions is None:
         return 0
@@ -181,13 +181,7 @@ def main(argv: list[str] | None = None) -> int:
         runs, counts = compare(chosen.peer_python, Path(name), precisions=precisions, **sizes)
     found = summarize(runs, is_higher_better=True, tolerance=_EQUAL_ACCURACY)
     shared = {"threads": threads, "learning_rate": LEARNING_RATE, "peer_versions": versions, "counts": counts}
-    write_result(
-        "trl_reward",
-        {**shared, "precisions": found},
-        command="python -m benchmarks.trl_reward --peer-python PYTHON_WITH_TRL",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("trl_reward", {**shared, "precisions": found}, chosen)
     return 0
 
 

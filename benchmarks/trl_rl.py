@@ -17,7 +17,7 @@ from typing import Any
 
 import tomli_w
 
-from benchmarks.measure import say, spread, write_result
+from benchmarks.measure import read_words, say, spread, write_result
 from benchmarks.policies import ask_policy
 from benchmarks.rl_town import live, start_life
 from benchmarks.trl_peers import (
@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_peer_parser("trl_rl", __doc__)
     parser.add_argument("--steps", type=int, default=6, help="of each training (default: 6)")
     parser.add_argument("--keep", type=Path, help="folder for the lives; those that rl_town kept will do")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     versions = peer_versions(chosen.peer_python)
     if versions is None:
         return 0
@@ -184,13 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         found = compare(chosen.peer_python, Path(name), chosen, threads)
     shared = {"threads": threads, "learning_rate": _RATE, "peer_versions": versions, "steps": chosen.steps}
-    write_result(
-        "trl_rl",
-        {**shared, "algorithms": found},
-        command="python -m benchmarks.trl_rl --peer-python PYTHON_WITH_TRL",
-        folder=chosen.results,
-        is_smoke=chosen.smoke,
-    )
+    write_result("trl_rl", {**shared, "algorithms": found}, chosen)
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import tomli_w
 
-from benchmarks.measure import REPO, prosa_words, run_process, say, write_result
+from benchmarks.measure import REPO, prosa_words, read_words, run_process, say, write_result
 from benchmarks.trl_peers import (
     PRECISIONS,
     Timed,
@@ -237,15 +237,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, help="model folder to start from (default: one is trained first)")
     parser.add_argument("--conversations", default="world:small", help="what is learned, as in docs/sft.md")
     parser.add_argument("--sweep", action="store_true", help="look for TRL's best settings instead; writes nothing")
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     versions = peer_versions(chosen.peer_python)
     if versions is None:
         return 0
     with tempfile.TemporaryDirectory() as name:
         result = measure(chosen, versions, Path(name))
     if result:
-        command = "python -m benchmarks.trl_sft --peer-python PYTHON_WITH_TRL"
-        write_result("trl_sft", result, command=command, folder=chosen.results, is_smoke=chosen.smoke)
+        write_result("trl_sft", result, chosen)
     return 0
 
 

@@ -7,19 +7,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import make_parser, say, spread, write_result
+from benchmarks.measure import make_parser, read_words, say, spread, write_result
 from prosa.corpus import CorpusSettings, SourceSettings, build_corpus, world
 from prosa.corpus.workers import count_cores
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser("world", __doc__)
-    chosen = parser.parse_args(argv)
+    chosen = read_words(parser, argv)
     n_bytes, repeats = (100_000, 1) if chosen.smoke else (16_000_000, chosen.seeds)
     result: dict[str, Any] = {"n_bytes": n_bytes, "cores": count_cores(), "writing": measure_writing(n_bytes, repeats)}
     with tempfile.TemporaryDirectory() as name:
         result["corpus"] = measure_corpus(Path(name), n_bytes, repeats)
-    write_result("world", result, command="python -m benchmarks.world", folder=chosen.results, is_smoke=chosen.smoke)
+    write_result("world", result, chosen)
     return 0
 
 

@@ -5,7 +5,7 @@ from prosa.model.folder import load_model, load_settings, save_model
 from prosa.model.initial import init_weights
 from prosa.model.kv_cache import KVCache
 from prosa.model.settings import ModelSettings, RopeScaling, check_new_model, count_parameters, flops_per_token
-from prosa.model.transformer import Transformer
+from prosa.model.transformer import Transformer, drop
 
 __all__ = [
     "KVCache",
@@ -15,6 +15,7 @@ __all__ = [
     "Tree",
     "check_new_model",
     "count_parameters",
+    "drop",
     "flops_per_token",
     "group_by_length",
     "init_weights",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from prosa.config import Settings
 from prosa.device import torch_stream
 from prosa.errors import CheckpointError, ConfigError, ModelFileRefused, StorageError
+from prosa.model import drop
 from prosa.rundir import commit_folder, staging_folder, storage_errors
 
 BLOCK_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -63,7 +63,7 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         out: Tensor = self.base_layer(x)
-        added: Tensor = self.lora_B(self.lora_A(F.dropout(x, self.dropout, self.training)))
+        added: Tensor = self.lora_B(self.lora_A(drop(x, self.dropout, self.training)))
         return out + self.alpha / self.rank * added
 
     @torch.no_grad()

@@ -35,6 +35,8 @@ _BITS = (0.0846, 0.8758, -1.7109)
 _BITS_BAND = 0.13
 # With fewer tokens than the runs it is fitted to had, it may be off by more.
 _FITTED_TOKENS, _BITS_BAND_BELOW = 2_000_000, 0.25
+# Those runs had about four bytes a token, and none read its text more often than this.
+_FITTED_BYTES_PER_TOKEN, _FITTED_EPOCHS = 2, 15
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
 
 
@@ -187,9 +189,9 @@ def plan_length(
         optimizer=optimizer,
         seed=wanted.seed,
         is_compiled=shape.is_compiled,
-        evaluate_every=wanted.evaluate_every or max(10, min(per_minute, steps // 8)),
-        sample_every=wanted.sample_every or max(20, min(per_minute, steps // 5)),
-        save_every=wanted.save_every or max(20, min(2 * per_minute, steps)),
+        evaluate_every=wanted.evaluate_every or _divide(steps, max(10, min(per_minute, steps // 8))),
+        sample_every=wanted.sample_every or _divide(steps, max(20, min(per_minute, steps // 5))),
+        save_every=wanted.save_every or _divide(steps, max(20, min(2 * per_minute, steps))),
         keep_checkpoints=wanted.keep_checkpoints,
     )
     return fit, tuple(choices)
@@ -230,6 +232,12 @@ def predict_bits(ngram_bits: tuple[float, float], tokens: int) -> Choice:
     return Choice(name="bits per byte", value=f"{low:.3f} to {high:.3f}", reason=reason)
 
 
+def is_predictable(tokens: int, train_tokens: int, train_bytes: int) -> bool:
+    """Whether training for `tokens` is like what `predict_bits` is fitted to: not characters, nor the same text again
+    and again."""
+    return train_bytes >= _FITTED_BYTES_PER_TOKEN * train_tokens and tokens <= _FITTED_EPOCHS * train_tokens
+
+
 def choose_micro_batch(
     model: ModelSettings, batch_size: int, wanted: int, choices: list[Choice]
 ) -> tuple[int, int, int]:
@@ -253,6 +261,11 @@ def choose_momentum(wanted: float, steps: int) -> float:
     benchmarks/shakespeare.py: 0.9 beats 0.95 in 150 steps.
     """
     return wanted or (0.9 if steps < 500 else 0.95)
+
+
+def _divide(steps: int, every: int) -> int:
+    """`every` or a little more or less: the last time is the last step, with no other just before it."""
+    return math.ceil(steps / max(1, round(steps / every)))
 
 
 def _choose_context(wanted: TrainingSettings, train_tokens: int, choices: list[Choice]) -> int:

@@ -1,13 +1,14 @@
 """The page is rendered from results alone, says where each number is from, and says misses plainly."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.curves import draw_curve
-from benchmarks.measure import BenchmarkFailed, run_process, spread, write_result
+from benchmarks.measure import BenchmarkFailed, make_parser, read_words, run_process, spread, write_result
 from benchmarks.report import write_report
 from benchmarks.run_facts import make_curve
 from benchmarks.tables import show_interval, show_spread
@@ -51,20 +52,16 @@ _RESULTS: dict[str, dict[str, Any]] = {
         "ratio_cold_to_fastest": 0.47,
         "is_loss_reached": True,
     },
-    "shakespeare_best": {
-        "lengths": [
-            {
-                "minutes": 8.0,
-                "wanted": 1.4697,
-                "runs": {
-                    "seconds": {**_SPREAD, "high": 470.0},
-                    "nats": {**_SPREAD, "high": 1.4555},
-                    "nats_overlapping": _SPREAD,
-                    "parameters": {**_SPREAD, "median": 4_800_000},
-                    "tokens": {**_SPREAD, "median": 7_000_000},
-                },
-            }
-        ]
+    "shakespeare_best_8": {
+        "minutes": 8.0,
+        "wanted": 1.4697,
+        "runs": {
+            "seconds": {**_SPREAD, "high": 470.0},
+            "nats": {**_SPREAD, "high": 1.4555},
+            "nats_overlapping": _SPREAD,
+            "parameters": {**_SPREAD, "median": 4_800_000},
+            "tokens": {**_SPREAD, "median": 7_000_000},
+        },
     },
     "real_input_livros": _RUN,
     "quickstart": {
@@ -97,10 +94,14 @@ _RESULTS: dict[str, dict[str, Any]] = {
 }
 
 
+def _words(name: str, folder: Path, *more: str) -> Namespace:
+    return read_words(make_parser(name, None, needs_data=True), ["--results", str(folder), *more])
+
+
 @pytest.fixture
 def page(tmp_path: Path) -> str:
     for name, result in _RESULTS.items():
-        write_result(name, result, command=f"python -m benchmarks.{name}", folder=tmp_path, is_smoke=name == "world")
+        write_result(name, result, _words(name, tmp_path, *(["--smoke"] if name == "world" else [])))
     write_report(tmp_path, tmp_path / "benchmarks.md")
     return (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
 
@@ -131,12 +132,18 @@ def test_smoke_tests_and_missing_results_are_no_measurements(page: str) -> None:
 
 
 def test_a_result_says_where_it_comes_from(tmp_path: Path) -> None:
-    path = write_result("x", {"rate": spread([3, 1, 2])}, command="c", folder=tmp_path, is_smoke=False)
+    path = write_result("x", {"rate": spread([3, 1, 2])}, _words("x", tmp_path))
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["result"] == {"rate": {"median": 2, "low": 1, "high": 3, "values": [3, 1, 2]}}
     assert record["machine"]["processor"]
     assert record["versions"]["torch"]
     assert record["date"].count("-") == 2
+
+
+def test_a_result_names_the_words_that_repeat_it_without_the_folders_of_this_machine(tmp_path: Path) -> None:
+    chosen = _words("x", tmp_path / "results", "--data", str(tmp_path), "--seeds", "2")
+    assert (chosen.data, chosen.results, chosen.seeds) == (tmp_path, tmp_path / "results", 2)
+    assert chosen.command == "python -m benchmarks.x --data DATA --seeds 2"
 
 
 def test_a_process_that_fails_is_no_measurement() -> None:
@@ -159,7 +166,7 @@ def test_the_curve_is_in_bits_per_byte_and_skips_what_is_not_finite() -> None:
 
 def test_lists_of_numbers_stand_on_one_line_and_texts_as_they_are(tmp_path: Path) -> None:
     result = {"course": [[1.5, -2e-05], [3, 4]], "text": "x = [1,  2]"}
-    path = write_result("x", result, command="c", folder=tmp_path, is_smoke=False)
+    path = write_result("x", result, _words("x", tmp_path))
     text = path.read_text(encoding="utf-8")
     assert "[1.5, -2e-05]" in text
     assert json.loads(text)["result"] == result

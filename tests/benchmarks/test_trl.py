@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def test_steps_of_reinforcement_learning_are_to_be_five_times_as_fast(tmp_path: 
         found = {"ppo": {"precisions": judged, "parts": {"float32": parts}}}
         shared = {"threads": 2, "peer_versions": {"trl": "1.9.2", "transformers": "5"}}
         result = {"steps": 24, "learning_rate": 3e-4, "algorithms": found, **shared}
-        path = write_result("trl_rl", result, command="", folder=tmp_path, is_smoke=False)
+        path = write_result("trl_rl", result, Namespace(command="", results=tmp_path, smoke=False))
         assert words in write_rl(json.loads(path.read_text(encoding="utf-8")))
 
 

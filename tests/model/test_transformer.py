@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from prosa.errors import ConfigError
-from prosa.model import KVCache, Transformer
-from prosa.model.transformer import drop
+from prosa.model import KVCache, Transformer, drop
 from tests.model.reference import reference_logits
 from tests.model.tiny import LLAMA3_SCALING, hf_twin, random_ids, tiny_model, tiny_settings
 from tests.training.tiny_run import NEEDS_COMPILER

@@ -8,7 +8,15 @@ from benchmarks.planner import fit_bits
 from prosa.device import Device
 from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import count_parameters
-from prosa.training import TrainingSettings, plan_length, plan_shape, planner, predict_bits, predict_memory
+from prosa.training import (
+    TrainingSettings,
+    is_predictable,
+    plan_length,
+    plan_shape,
+    planner,
+    predict_bits,
+    predict_memory,
+)
 
 FAST = Device("cpu", "test", 2, torch.bfloat16, 1e12, "")
 SLOW = Device("cpu", "test", 2, torch.float32, 5e10, "")
@@ -53,6 +61,15 @@ def test_every_derived_value_has_a_reason():
 def test_steps_fill_the_minutes():
     settings, _ = plan_length(TrainingSettings(minutes=5), shape_of(minutes=5), step_seconds=0.2, seconds_spent=30)
     assert settings.steps * 0.2 == pytest.approx(0.9 * 270, rel=0.01)
+
+
+@pytest.mark.parametrize("step_seconds", [0.05, 0.117, 0.29, 1.3])
+def test_samples_evaluations_and_checkpoints_never_fall_just_before_the_last(step_seconds):
+    shape = shape_of(minutes=5)
+    for minutes in (1, 4.9, 5, 30):
+        fit, _ = plan_length(TrainingSettings(minutes=minutes), shape, step_seconds=step_seconds, seconds_spent=9)
+        for every in (fit.evaluate_every, fit.sample_every, fit.save_every):
+            assert fit.steps % every == 0 or fit.steps % every > every / 2 or every >= fit.steps
 
 
 def test_the_three_phases_make_up_the_steps():
@@ -118,6 +135,12 @@ def test_bits_are_promised_by_what_counting_needs_and_what_more_text_brings():
     assert guess[1] / guess[0] > high / low
     # Where more text brings counting nothing, it promises nothing.
     assert promise(fifth=2.0, tokens=10_000_000) == promise(fifth=2.0)
+
+
+def test_nothing_is_promised_of_characters_or_of_text_read_again_and_again():
+    assert is_predictable(10_000_000, train_tokens=1_000_000, train_bytes=4_000_000)
+    assert not is_predictable(10_000_000, train_tokens=1_000_000, train_bytes=1_000_000)
+    assert not is_predictable(20_000_000, train_tokens=1_000_000, train_bytes=4_000_000)
 
 
 def test_the_fit_finds_what_runs_were_made_by():
