@@ -30,13 +30,11 @@ _TOKENS_PER_PARAMETER = 2
 _SECONDS_WHERE_COMPILING_PAYS = 90
 _DEFAULT_MINUTES = 5.0
 _MICRO_BATCH_TOKENS = 16_384
-# ln(bits per byte) by `describe_training`, fitted by `benchmarks.planner --fit`, and how far a run may be off.
-_BITS = (0.0846, 0.8758, -1.7109)
-_BITS_BAND = 0.13
-# With fewer tokens than the runs it is fitted to had, it may be off by more.
-_FITTED_TOKENS, _BITS_BAND_BELOW = 2_000_000, 0.25
-# Those runs had about four bytes a token, and none read its text more often than this.
-_FITTED_BYTES_PER_TOKEN, _FITTED_EPOCHS = 2, 15
+# ln(bits per byte) by `describe_training`, fitted to planned runs (docs/training.md), and how far a run may be off.
+_BITS = (-0.0109, 0.9603, -1.3126)
+_BITS_BAND = 0.18
+# Those runs read so many tokens at least, of about four bytes each, and no text more often than this.
+_FITTED_TOKENS, _FITTED_BYTES_PER_TOKEN, _FITTED_EPOCHS = 1_400_000, 2, 15
 _DEPTHS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24)
 
 
@@ -226,16 +224,16 @@ def describe_training(ngram_bits: tuple[float, float], tokens: int) -> tuple[flo
 def predict_bits(ngram_bits: tuple[float, float], tokens: int) -> Choice:
     """The band in which the validation text's bits per byte will be after so many tokens; see `describe_training`."""
     middle = math.exp(math.fsum(map(operator.mul, _BITS, describe_training(ngram_bits, tokens))))
-    band = _BITS_BAND if tokens >= _FITTED_TOKENS else _BITS_BAND_BELOW
-    low, high = middle / (1 + band), middle * (1 + band)
+    low, high = middle / (1 + _BITS_BAND), middle * (1 + _BITS_BAND)
     reason = f"expected; five-grams need {ngram_bits[0]:.3f}"
     return Choice(name="bits per byte", value=f"{low:.3f} to {high:.3f}", reason=reason)
 
 
 def is_predictable(tokens: int, train_tokens: int, train_bytes: int) -> bool:
-    """Whether training for `tokens` is like what `predict_bits` is fitted to: not characters, nor the same text again
-    and again."""
-    return train_bytes >= _FITTED_BYTES_PER_TOKEN * train_tokens and tokens <= _FITTED_EPOCHS * train_tokens
+    """Whether `predict_bits` is fitted to such training: not shorter, nor of characters, nor of a text read again and
+    again."""
+    has_words = train_bytes >= _FITTED_BYTES_PER_TOKEN * train_tokens
+    return has_words and _FITTED_TOKENS <= tokens <= _FITTED_EPOCHS * train_tokens
 
 
 def choose_micro_batch(
