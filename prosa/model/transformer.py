@@ -338,12 +338,10 @@ def attend_plainly(
     (B, H, T, D), K = q.shape, k.shape[1]
     # Not -inf, so that a padded query that sees nothing does not become NaN.
     bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill(~mask, torch.finfo(q.dtype).min / 2)
-    # Autocast would take the softmax to float32 and back, in memory.
-    with torch.autocast("cpu", enabled=False):
-        scores = (q * D**-0.5).reshape(B, K, H // K, T, D) @ k.unsqueeze(2).transpose(-1, -2)  # B K G T S
-        weights = (scores + bias.unsqueeze(2)).softmax(-1)
-        mixed: Tensor = (weights @ v.unsqueeze(2)).reshape(B, H, T, D)
-    return mixed
+    scores = (q * D**-0.5).reshape(B, K, H // K, T, D) @ k.unsqueeze(2).transpose(-1, -2)  # B K G T S
+    # Not `softmax`, which autocast would take to float32 and back, in memory.
+    weights = torch._softmax(scores + bias.unsqueeze(2), -1, False)
+    return (weights @ v.unsqueeze(2)).reshape(B, H, T, D)
 
 
 def attend_once(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from prosa.metrics import read_metrics
 from prosa.model import ModelSettings, Transformer, init_weights
@@ -21,6 +22,7 @@ pytestmark = NEEDS_COMPILER
 def alone() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    counters.clear()
     yield
     torch.set_num_threads(before)
     torch._dynamo.reset()
@@ -68,6 +70,9 @@ def test_resumed_runs_are_bit_identical(tmp_path: Path) -> None:
         result, _ = run_tiny(tmp_path / "stopped", evaluate_every=1, evaluate=evaluate, is_compiled=True, device=device)
     assert result.is_finished
     assert digest(tmp_path / "stopped") == digest(tmp_path / "straight")
+    # Nothing in a step, such as an autocast of its own, keeps what was traced from being found again.
+    assert counters["aot_autograd"]["autograd_cache_hit"] >= 2
+    assert counters["aot_autograd"]["autograd_cache_bypass"] == 0
 
 
 def test_gradients_of_attention_in_parts_are_those_of_the_plain_way() -> None:
