@@ -171,8 +171,9 @@ def _plan_job(
         ngram_bits = ngram_bits_per_byte(shards), ngram_bits_per_byte(shards, 1 / 5)
     length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
     tokens, train_bytes = length.steps * batch_tokens, sum(shards.n_bytes("train", name) for name in shards.sources)
-    is_known = ngram_bits is not None and is_predictable(tokens, train_tokens, train_bytes)
-    expected = [predict_bits(ngram_bits, tokens)] if ngram_bits and is_known else []
+    expected = []
+    if ngram_bits and is_predictable(tokens, train_tokens, train_bytes):
+        expected = [predict_bits(ngram_bits, tokens)]
     job = Job(
         requested=settings,
         inputs=_inputs(shards, tokenizer),
