@@ -83,8 +83,10 @@ def make_parser(name: str, description: str | None, *, needs_data: bool = False)
 
 def read_words(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, with the `command` that repeats them; a path goes by its option's name in capitals."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    chosen = parser.parse_args(words)
+    given = sys.argv[1:] if argv is None else argv
+    chosen = parser.parse_args(given)
+    # `--data=DATA` as `--data DATA`.
+    words = [part for word in given for part in (word.split("=", 1) if word.startswith("--") else [word])]
     shown = [parser.prog]
     for option, word in zip(["", *words], words, strict=False):
         if "--results" not in (option, word):

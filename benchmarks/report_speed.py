@@ -147,8 +147,8 @@ def write_planner(record: dict[str, Any]) -> str:
     return "\n".join(
         (
             "`prosa run` with `pretrain.minutes`: the stage from its start to the finished model, with compiling and",
-            "what it measures first; beside it the bits per byte that n-grams need, the band that the plan prints, and",
-            "what came out. None of these runs was among those that the band is fitted to.\n",
+            "what it measures first; beside it the bits per byte that n-grams need, the band that the plan printed,",
+            "and what came out. At the commit below the band was fitted to none of these runs.\n",
             table(head, rows),
             verdict(worst <= 0.1, f"within 10 % of the minutes asked for: {worst:.1%} at most") + "\n",
             verdict(

@@ -30,7 +30,7 @@ _TOKENS_PER_PARAMETER = 2
 _SECONDS_WHERE_COMPILING_PAYS = 90
 _DEFAULT_MINUTES = 5.0
 _MICRO_BATCH_TOKENS = 16_384
-# ln(bits per byte) by `describe_training`, fitted to planned runs (docs/training.md), and how far a run may be off.
+# ln(bits per byte) by `describe_training`, fitted to benchmarks/results/planner_fit.json, and how far a run may be off.
 _BITS = (-0.0109, 0.9603, -1.3126)
 _BITS_BAND = 0.18
 # Those runs read so many tokens at least, of about four bytes each, and no text more often than this.

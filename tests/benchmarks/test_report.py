@@ -144,6 +144,7 @@ def test_a_result_names_the_words_that_repeat_it_without_the_folders_of_this_mac
     chosen = _words("x", tmp_path / "results", "--data", str(tmp_path), "--seeds", "2")
     assert (chosen.data, chosen.results, chosen.seeds) == (tmp_path, tmp_path / "results", 2)
     assert chosen.command == "python -m benchmarks.x --data DATA --seeds 2"
+    assert _words("x", tmp_path, "--seeds", "2", f"--data={tmp_path}").command.endswith(" --seeds 2 --data DATA")
 
 
 def test_a_process_that_fails_is_no_measurement() -> None:

@@ -1,9 +1,11 @@
+import json
 import math
 import operator
 
 import pytest
 import torch
 
+from benchmarks.measure import RESULTS
 from benchmarks.planner import fit_bits
 from prosa.device import Device
 from prosa.errors import ConfigError, OutOfMemory
@@ -132,6 +134,14 @@ def test_bits_are_promised_by_what_counting_needs_and_what_more_text_brings():
     assert promise(tokens=30_000_000) < promise(tokens=10_000_000) < (low, high)
     # Where more text brings counting nothing, it promises nothing.
     assert promise(fifth=2.0, tokens=10_000_000) == promise(fifth=2.0)
+
+
+def test_what_is_promised_is_the_fit_to_the_runs_that_are_kept():
+    runs = json.loads((RESULTS / "planner_fit.json").read_text(encoding="utf-8"))["result"]["runs"]
+    assert fit_bits(runs)["coefficients"] == pytest.approx(planner._BITS, abs=1e-4)
+    for run in runs:
+        low, high = promise(ngram_bits=run["ngrams"][0], fifth=run["ngrams"][1], tokens=run["tokens"])
+        assert run["tokens"] >= planner._FITTED_TOKENS and low <= run["bits_per_byte"] <= high
 
 
 def test_nothing_is_promised_of_little_text_of_characters_or_of_text_read_again_and_again():
