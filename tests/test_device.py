@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import torch._inductor.config as inductor
 
 from prosa import device
@@ -47,6 +48,23 @@ def test_a_new_compiler_is_trusted(
     with inductor.patch({"cpp.vec_isa_ok": None}):
         trust_compiler()
         assert inductor.cpp.vec_isa_ok is expected
+
+
+@pytest.mark.parametrize(("first_seconds", "later_seconds"), [(1.0, 1e-3), (1e-3, 1e-3), (0.2, 0.1)])
+def test_a_slow_first_product_says_nothing_of_the_machine(
+    first_seconds: float, later_seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, waits = [0.0], iter([first_seconds])
+
+    def multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        now[0] += next(waits, later_seconds)
+        return left
+
+    monkeypatch.setattr(device, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(torch.Tensor, "__matmul__", multiply)
+    rate = device._measure_product("cpu", torch.float32, 64, seconds=0.03)
+    assert rate == pytest.approx(2 * 64**3 / later_seconds)
+    assert now[0] == pytest.approx(first_seconds + max(5 * later_seconds, 0.03), abs=later_seconds)
 
 
 def test_a_real_process_may_be_asked() -> None:
