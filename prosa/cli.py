@@ -308,7 +308,7 @@ def doctor(as_json: AsJson = False) -> None:
     import torch
 
     import prosa
-    from prosa.device import available_memory_bytes, choose_device, find_compiler
+    from prosa.device import available_memory_bytes, choose_device, find_compiler, find_compiler_problem
 
     device = choose_device()
     facts = {
@@ -320,7 +320,8 @@ def doctor(as_json: AsJson = False) -> None:
         "number format": f"{str(device.compute_dtype).removeprefix('torch.')}: {device.reason}",
         "matmul": f"{device.matmul_flops_per_second / 1e9:,.0f} GFLOP/s",
         "free memory": f"{available_memory_bytes() / 1e9:.1f} GB",
-        "C++ compiler": find_compiler() or "none: no torch.compile on CPUs",
+        "C++ compiler": find_compiler() or "none",
+        "torch.compile": find_compiler_problem(device.type) or "works",
     }
     if as_json:
         print_json(facts)

@@ -6,13 +6,16 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import psutil
 import torch
 
+from prosa.errors import ConfigError
 from prosa.streams import derive_seed
 
 # One square size big enough to be compute bound and small enough to finish in milliseconds.
@@ -20,6 +23,8 @@ _PROBE_SIZE = 1024
 _PROBE_SECONDS = 0.15
 # Products timed at least, however long they take.
 _PROBE_REPEATS = 5
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 # Memory held over what a step needs, when freed memory is given back.
 _GROWTH = 1.25
 
@@ -170,6 +175,33 @@ def trust_compiler() -> None:
     said = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False).stdout
     if said.split(".")[0].strip() in map(str, range(11, 100)):
         config.cpp.vec_isa_ok = True
+
+
+@lru_cache(maxsize=4)
+def find_compiler_problem(kind: str) -> str:
+    """Why torch.compile does not work on a cpu or cuda here, or nothing; found out by compiling one small loop.
+
+    A compiler alone is not enough: Python's headers must lie beside it, and on macOS OpenMP's.
+    """
+    if kind == "cpu" and not find_compiler():
+        return "no C++ compiler found"
+    try:
+        trust_compiler()
+        torch.compile(lambda x: x.sin() + 1, dynamic=False)(torch.zeros(64, device=kind))
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return next((line for line in lines if "error: " in line), lines[0]).strip()
+    return ""
+
+
+def compile_function(function: Callable[_Given, _Result], kind: str) -> Callable[_Given, _Result]:
+    """`function` as torch.compile makes it, anew for every shape; ConfigError where that does not work."""
+    if problem := find_compiler_problem(kind):
+        raise ConfigError(
+            f"torch.compile does not work here: {problem}",
+            hint="`compile` set to no needs no compiler; training is slower then, and the same otherwise",
+        )
+    return torch.compile(function, dynamic=False)
 
 
 def available_memory_bytes() -> int:

@@ -1,5 +1,7 @@
 """Freed memory is kept while steps are alike and given back when the process has grown; a new compiler is trusted."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +50,29 @@ def test_a_new_compiler_is_trusted(
     with inductor.patch({"cpp.vec_isa_ok": None}):
         trust_compiler()
         assert inductor.cpp.vec_isa_ok is expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the compiler here is a shell script")
+def test_a_compiler_that_fails_is_found_out_before_anything_depends_on_it(tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    # What it says where Python's headers are missing.
+    said = "main.cpp:3:10: fatal error: Python.h: No such file or directory"
+    compiler.write_text(f"#!/bin/sh\ncase $1 in *version) echo 13; exit;; esac\necho '{said}' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    program = """if True:
+        from prosa.device import compile_function, find_compiler_problem
+        from prosa.errors import ConfigError
+        print(find_compiler_problem("cpu"))
+        try:
+            compile_function(abs, "cpu")
+        except ConfigError as error:
+            print(error)
+    """
+    environment = os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kept")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    problem, error, _, hint = done.stdout.splitlines()
+    assert problem == said and said in error and hint.startswith("hint: ")
 
 
 @pytest.mark.parametrize(("first_seconds", "later_seconds"), [(1.0, 1e-3), (1e-3, 1e-3), (0.2, 0.1)])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prosa.checkpoint import check_fingerprint, load_newest, prune_checkpoints, save_checkpoint
 from prosa.config import Settings
-from prosa.device import Device, FreedMemory, seed_everything, trust_compiler
+from prosa.device import Device, FreedMemory, compile_function, seed_everything
 from prosa.errors import CheckpointError, TrainingDiverged
 from prosa.metrics import MetricsLog, Progress, Trackers
 from prosa.training.bar import name_columns, render_sample
@@ -224,9 +224,7 @@ class _Run:
         self.state = {} if state is None else state
         self.folder, self.checkpoints, self.fingerprint = folder, folder / "checkpoints", fingerprint
         self.device, self.world, self.flops_per_token = device, world, flops_per_token
-        if settings.is_compiled:
-            trust_compiler()
-        self.loss: Loss = torch.compile(loss, dynamic=False) if settings.is_compiled else loss
+        self.loss: Loss = compile_function(loss, device.type) if settings.is_compiled else loss
         self.optimizer = MuonAdamW(model, settings.optimizer, device.compute_dtype)
         self.position = Position()
         self.tokens_per_second = 0.0

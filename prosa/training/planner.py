@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 
 from prosa.config import Settings
-from prosa.device import Device, available_memory_bytes, find_compiler
+from prosa.device import Device, available_memory_bytes, find_compiler_problem
 from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import ModelSettings, count_parameters, flops_per_token
 from prosa.training.loop import FitSettings
@@ -384,11 +384,11 @@ def _choose_compile(
     if wanted.compile != "auto":
         return wanted.compile == "yes"
     seconds = expect_step_seconds(model, tokens, device, 1)
-    has_compiler = device.type == "cuda" or bool(find_compiler())
-    is_compiled = seconds > _SECONDS_WHERE_COMPILING_PAYS and has_compiler and sys.platform != "win32"
-    if not has_compiler:
-        reason = "no C++ compiler found"
-    else:
-        reason = f"about {seconds:.0f} s of training; compiling costs half a minute and saves a third"
+    pays = seconds > _SECONDS_WHERE_COMPILING_PAYS and sys.platform != "win32"
+    problem = find_compiler_problem(device.type) if pays else ""
+    reason = f"about {seconds:.0f} s of training; compiling costs half a minute and saves a third"
+    if problem:
+        reason = f"torch.compile does not work here: {problem}"
+    is_compiled = pays and not problem
     choices.append(Choice(name="compile", value="yes" if is_compiled else "no", reason=reason))
     return is_compiled
