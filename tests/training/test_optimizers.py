@@ -48,6 +48,27 @@ def test_orthogonalize_keeps_directions_and_levels_singular_values(shape, dtype)
     assert cosine.min() > 0.97
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_singular_values_of_a_hundredth_of_the_largest_come_near_to_one(dtype):
+    generator = torch.Generator().manual_seed(2)
+    left, right = (torch.linalg.qr(torch.randn(2, 256, 256, generator=generator))[0] for _ in range(2))
+    few = torch.zeros(256)
+    few[:4] = torch.tensor([1.0, 0.3, 0.05, 0.012])
+    many = torch.logspace(-1, 0, 256)
+    found = orthogonalize(left @ torch.diag_embed(torch.stack([few, many])) @ right, dtype).float()
+    values = torch.linalg.svdvals(found)
+    assert values[0, 3] > 0.65 and values[1, -1] > 0.65
+    assert values.max() < 1.35 and values[0, 4] < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_matrix_without_direction_stays_nothing_and_one_of_rank_one_does_not_grow(dtype):
+    assert not orthogonalize(torch.zeros(1, 8, 16), dtype).any()
+    column, row = torch.randn(2, 1, 64, generator=torch.Generator().manual_seed(0))
+    found = orthogonalize((column.mT @ row)[None] * 1e-3, dtype)
+    assert 0.7 < found.float().norm() < 1.3
+
+
 def test_without_a_rate_for_matrices_everything_is_torchs_adamw():
     ours, theirs = Tiny(), Tiny()
     settings = OptimizerSettings(matrix_learning_rate=0.0, learning_rate=0.01)
