@@ -23,10 +23,10 @@ _PROBE_SIZE = 1024
 _PROBE_SECONDS = 0.15
 # Products timed at least, however long they take.
 _PROBE_REPEATS = 5
-_Given = ParamSpec("_Given")
-_Result = TypeVar("_Result")
 # Memory held over what a step needs, when freed memory is given back.
 _GROWTH = 1.25
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from prosa.errors import CheckpointError
-from prosa.training import MuonAdamW, OptimizerSettings, orthogonalize
+from prosa.training import MuonAdamW, OptimizerSettings, optimizers, orthogonalize
 
 
 class Tiny(nn.Module):
@@ -46,6 +48,20 @@ def test_orthogonalize_keeps_directions_and_levels_singular_values(shape, dtype)
     assert values.min() > 0.5 and values.max() < 1.4
     cosine = (found * (u @ vh)).sum((-2, -1)) / found.norm(dim=(-2, -1)) / (u @ vh).norm(dim=(-2, -1))
     assert cosine.min() > 0.97
+
+
+def test_each_polynomial_is_the_best_there_is_for_what_the_one_before_leaves():
+    """Chebyshev's condition: the error is equally large, with signs in turns, at both ends and between."""
+    low, high = 0.01, 1.0
+    for a, b, c in optimizers._POLYNOMIALS:
+        # Where the derivative a + 3 b x^2 + 5 c x^4 is 0.
+        root = math.sqrt(9 * b * b - 20 * a * c)
+        inside = (math.sqrt((-3 * b + sign * root) / (10 * c)) for sign in (-1, 1))
+        values = [a * x + b * x**3 + c * x**5 for x in (low, *inside, high)]
+        error = 1 - values[0]
+        assert values == pytest.approx([1 - error, 1 + error, 1 - error, 1 + error], abs=2e-3)
+        low, high = 1 - error, 1.02 * (1 + error)
+    assert 0.71 < low < 0.72
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
