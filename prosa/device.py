@@ -164,12 +164,13 @@ def trust_compiler() -> None:
 
     It builds and runs up to nine programs to find out, for ten seconds. GCC knows them all from version 11 on.
     """
-    if not find_compiler():
-        return
-    from torch._inductor import config, cpp_builder
+    from torch._inductor import config, cpp_builder, exc
 
-    # The one that torch will use, which the environment may name.
-    compiler = cpp_builder.get_cpp_compiler()
+    try:
+        # The one that torch will use, which the environment may name.
+        compiler = cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler:
+        return
     if Path(compiler).name != "g++":
         return
     said = subprocess.run([compiler, "-dumpversion"], capture_output=True, text=True, check=False).stdout
@@ -188,20 +189,31 @@ def find_compiler_problem(kind: str) -> str:
     try:
         trust_compiler()
         torch.compile(lambda x: x.sin() + 1, dynamic=False)(torch.zeros(64, device=kind))
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return next((line for line in lines if "error: " in line), lines[0]).strip()
+    except torch._dynamo.exc.TorchDynamoException as error:
+        return _read_compiler_error(error)
     return ""
 
 
-def compile_function(function: Callable[_Given, _Result], kind: str) -> Callable[_Given, _Result]:
-    """`function` as torch.compile makes it, anew for every shape; ConfigError where that does not work."""
-    if problem := find_compiler_problem(kind):
-        raise ConfigError(
-            f"torch.compile does not work here: {problem}",
-            hint="`compile` set to no needs no compiler; training is slower then, and the same otherwise",
-        )
-    return torch.compile(function, dynamic=False)
+def compile_function(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """`function` as torch.compile makes it, anew for every shape; its first call is a ConfigError where that fails."""
+    trust_compiler()
+    compiled = torch.compile(function, dynamic=False)
+
+    def call(*given: _Given.args, **named: _Given.kwargs) -> _Result:
+        try:
+            return compiled(*given, **named)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            raise ConfigError(
+                f"torch.compile does not work here: {_read_compiler_error(error)}",
+                hint="`compile` set to no needs no compiler; training is slower then, and the same otherwise",
+            ) from error
+
+    return call
+
+
+def _read_compiler_error(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return next((line for line in lines if "error: " in line), lines[0]).strip()
 
 
 def available_memory_bytes() -> int:

@@ -52,27 +52,37 @@ def test_a_new_compiler_is_trusted(
         assert inductor.cpp.vec_isa_ok is expected
 
 
+# What a compiler says where Python's headers are missing.
+_SAID = "main.cpp:3:10: fatal error: Python.h: No such file or directory"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the compiler here is a shell script called g++")
-def test_a_compiler_that_fails_is_found_out_before_anything_depends_on_it(tmp_path: Path) -> None:
-    compiler = tmp_path / "g++"
-    # What it says where Python's headers are missing.
-    said = "main.cpp:3:10: fatal error: Python.h: No such file or directory"
-    compiler.write_text(f"#!/bin/sh\ncase $1 in *version) echo 13; exit;; esac\necho '{said}' >&2\nexit 1\n")
-    compiler.chmod(0o755)
+@pytest.mark.parametrize(
+    ("has_compiler", "found", "said"),
+    [(True, _SAID, _SAID), (False, "no C++ compiler found", "No working C++ compiler found")],
+)
+def test_a_compiler_that_fails_is_found_out_before_or_ends_without_a_traceback(
+    has_compiler: bool, found: str, said: str, tmp_path: Path
+) -> None:
+    if has_compiler:
+        compiler = tmp_path / "g++"
+        compiler.write_text(f"#!/bin/sh\ncase $1 in *version) echo 13; exit;; esac\necho '{_SAID}' >&2\nexit 1\n")
+        compiler.chmod(0o755)
     program = """if True:
+        import torch
         from prosa.device import compile_function, find_compiler_problem
         from prosa.errors import ConfigError
         print(find_compiler_problem("cpu"))
         try:
-            compile_function(abs, "cpu")
+            compile_function(torch.cos)(torch.zeros(64))
         except ConfigError as error:
             print(error)
     """
-    environment = os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kept")}
+    environment = os.environ | {"PATH": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kept")}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     problem, error, _, hint = done.stdout.splitlines()
-    assert problem == said and said in error and hint.startswith("hint: ")
+    assert problem == found and said in error and hint.startswith("hint: ")
 
 
 @pytest.mark.parametrize(("first_seconds", "later_seconds"), [(1.0, 1e-3), (1e-3, 1e-3), (0.2, 0.1)])

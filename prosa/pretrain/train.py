@@ -88,7 +88,7 @@ def main(
     checkpoint, DataError when the corpus is too small for one batch.
     """
     check_tokenizer(shards, tokenizer)
-    job = read_job(folder)
+    job = load_job(Job, folder, settings)
     if job is None:
         device = choose_device(settings.device, settings.dtype, settings.threads)
     else:

@@ -161,7 +161,7 @@ def main(
     """
     world = world or World()
     data = _read(settings, trunk, ranked)
-    tokenizer, job = data.tokenizer, read_job(folder)
+    tokenizer, job = data.tokenizer, load_job(Job, folder, settings)
     asked = settings if job is None else job
     device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):

@@ -192,7 +192,7 @@ def main(
     checkpoint, DataError when no ranking can be used.
     """
     world = world or World()
-    job = read_job(folder)
+    job = load_job(Job, folder, settings)
     asked = settings if job is None else job
     device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):

@@ -145,7 +145,7 @@ def main(
     an invariant does not hold.
     """
     world, wanted = world or World(), settings.fill()
-    job = read_job(folder)
+    job = load_job(Job, folder, settings)
     asked = settings if job is None else job
     device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):

@@ -116,7 +116,7 @@ def main(
     no conversation can be used.
     """
     check_length(settings)
-    job = read_job(folder)
+    job = load_job(Job, folder, settings)
     if job is None:
         device = choose_device(settings.device, settings.dtype, settings.threads)
     else:

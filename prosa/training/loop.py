@@ -224,7 +224,7 @@ class _Run:
         self.state = {} if state is None else state
         self.folder, self.checkpoints, self.fingerprint = folder, folder / "checkpoints", fingerprint
         self.device, self.world, self.flops_per_token = device, world, flops_per_token
-        self.loss: Loss = compile_function(loss, device.type) if settings.is_compiled else loss
+        self.loss: Loss = compile_function(loss) if settings.is_compiled else loss
         self.optimizer = MuonAdamW(model, settings.optimizer, device.compute_dtype)
         self.position = Position()
         self.tokens_per_second = 0.0
