@@ -41,16 +41,12 @@ class Peer:
 
 # What was found for each number of minutes (docs/log.md says how).
 PEERS: dict[float, Peer] = {3.0: Peer(n_layer=2, d_model=128, batch_size=8, learning_rate=6e-3)}
-# One after the other, each kept if it is better than the best before it.
+# One after the other, from what was best for fewer minutes; each is kept if it is better than the best before it.
 _SEARCH: tuple[dict[str, Any], ...] = (
-    {"learning_rate": 1e-3},
-    {"learning_rate": 6e-3},
     {"n_layer": 3, "d_model": 192},
-    {"n_layer": 2, "d_model": 128},
-    {"n_layer": 6, "d_model": 384},
+    {"n_layer": 4, "d_model": 256},
+    {"learning_rate": 3e-3},
     {"compiled": True},
-    {"batch_size": 8},
-    {"batch_size": 32},
 )
 
 
@@ -87,6 +83,11 @@ def run_peer(run: Path, peer: Peer, minutes: float, seed: int) -> dict[str, Any]
         done = run_process([*words, "--minutes", str(minutes), *peer.words()], environment=cache)
         said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
         return said | {"bits_per_byte": judge(Path(name), run)}
+
+
+def _best_for_less(minutes: float) -> Peer:
+    known = [one for one in PEERS if one < minutes]
+    return PEERS[max(known)] if known else Peer()
 
 
 def tune(run: Path, minutes: float, start: Peer, search: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -139,7 +140,8 @@ def main(argv: list[str] | None = None) -> int:
         say(f"tokens in {time.perf_counter() - started:.0f} s")
         if chosen.tune:
             search = _SEARCH[:1] if chosen.smoke else _SEARCH
-            result: dict[str, Any] = {"tried": [one for m in all_minutes for one in tune(run, m, Peer(), search)]}
+            tried = [one for minutes in all_minutes for one in tune(run, minutes, _best_for_less(minutes), search)]
+            result: dict[str, Any] = {"tried": tried}
         else:
             result = {"lengths": [compare(settings, run, minutes, chosen.seeds) for minutes in all_minutes]}
     write_result("quality_tuning" if chosen.tune else "quality", result, chosen)
