@@ -40,7 +40,8 @@ class Peer:
 
 
 # What was found for each number of minutes (docs/log.md says how).
-PEERS: dict[float, Peer] = {3.0: Peer(n_layer=2, d_model=128, batch_size=8, learning_rate=6e-3)}
+_SMALL = Peer(n_layer=2, d_model=128, batch_size=8, learning_rate=6e-3)
+PEERS: dict[float, Peer] = {3.0: _SMALL, 10.0: _SMALL}
 # One after the other, from what was best for fewer minutes; each is kept if it is better than the best before it.
 _SEARCH: tuple[dict[str, Any], ...] = (
     {"n_layer": 3, "d_model": 192},
@@ -138,13 +139,12 @@ def main(argv: list[str] | None = None) -> int:
         started = time.perf_counter()
         run_process(prosa_words("tokenizer", "train", settings, "--run", run))
         say(f"tokens in {time.perf_counter() - started:.0f} s")
-        if chosen.tune:
-            search = _SEARCH[:1] if chosen.smoke else _SEARCH
-            tried = [one for minutes in all_minutes for one in tune(run, minutes, _best_for_less(minutes), search)]
-            result: dict[str, Any] = {"tried": tried}
-        else:
-            result = {"lengths": [compare(settings, run, minutes, chosen.seeds) for minutes in all_minutes]}
-    write_result("quality_tuning" if chosen.tune else "quality", result, chosen)
+        for minutes in all_minutes:
+            if chosen.tune:
+                tried = tune(run, minutes, _best_for_less(minutes), _SEARCH[:1] if chosen.smoke else _SEARCH)
+                write_result(f"quality_{minutes:g}_tuning", {"tried": tried}, chosen)
+            else:
+                write_result(f"quality_{minutes:g}", compare(settings, run, minutes, chosen.seeds), chosen)
     return 0
 
 

@@ -160,17 +160,13 @@ def write_planner(record: dict[str, Any]) -> str:
 
 
 def write_quality(record: dict[str, Any]) -> str:
-    rows, verdicts = [], []
-    for length in record["result"]["lengths"]:
-        peer = length["peer"]
-        shape = f"{peer['n_layer']} x {peer['d_model']}, rate {peer['learning_rate']:g}, {peer['batch_size']} rows"
-        for name, words in (("prosa", "prosa"), ("peer", f"transformers ({shape})")):
-            first = length["runs"][name][0]
-            numbers = (f"{first['parameters'] / 1e6:.1f}", f"{first['tokens'] / 1e6:.1f}", f"{first['seconds']:,.0f}")
-            bits = show_spread(length["bits_per_byte"][name], 3)
-            rows.append((f"{length['minutes']:g} minutes, {words}", *numbers, bits))
-        words = f"10 % fewer bits per byte after {length['minutes']:g} minutes: {length['fewer']:.1%}"
-        verdicts.append(verdict(length["fewer"] >= 0.1, words) + "\n")
+    found, rows = record["result"], []
+    minutes, peer = found["minutes"], found["peer"]
+    shape = f"{peer['n_layer']} x {peer['d_model']}, rate {peer['learning_rate']:g}, {peer['batch_size']} rows"
+    for name, words in (("prosa", "prosa"), ("peer", f"transformers ({shape})")):
+        first = found["runs"][name][0]
+        numbers = (f"{first['parameters'] / 1e6:.1f}", f"{first['tokens'] / 1e6:.1f}", f"{first['seconds']:,.0f}")
+        rows.append((words, *numbers, show_spread(found["bits_per_byte"][name], 3)))
     head = ("", "million parameters", "million tokens", "seconds", "bits per byte")
     return "\n".join(
         (
@@ -179,6 +175,7 @@ def write_quality(record: dict[str, Any]) -> str:
             "were looked for by runs of as many minutes (`--tune`; [log.md](log.md) says what was tried). The minutes",
             "are whole ones, compiling included; neither finds anything in the compiler's cache.\n",
             table(head, rows),
-            *verdicts,
+            verdict(found["fewer"] >= 0.1, f"10 % fewer bits per byte after {minutes:g} minutes: {found['fewer']:.1%}")
+            + "\n",
         )
     )

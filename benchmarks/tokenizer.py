@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Spread, make_parser, read_words, say, spread, write_result
+from benchmarks.measure import Spread, make_parser, read_words, run_process, say, spread, write_result
 from prosa.corpus import CorpusSettings, SourceSettings, build_corpus
 from prosa.tokenizer import Tokenizer, TokenizerSettings, describe_tokenizer, train_tokenizer
 
@@ -38,30 +38,46 @@ def measure(folder: Path, n_bytes: int, repeats: int) -> dict[str, Any]:
         SourceSettings(path="python:", name="python", max_bytes=n_bytes),
     )
     corpus = build_corpus(CorpusSettings(sources=sources), folder / "corpus", workers=1)
-    settings = TokenizerSettings(vocab_size=_VOCAB_SIZE, sample_bytes=2 * n_bytes)
-    training = []
-    for number in range(repeats):
-        started = time.perf_counter()
-        tokenizer = train_tokenizer(corpus, settings, folder / f"tokenizer-{number}")
-        training.append(time.perf_counter() - started)
-    say(f"training: {training[-1]:.1f} s")
+    tokenizer = train_tokenizer(
+        corpus, TokenizerSettings(vocab_size=_VOCAB_SIZE, sample_bytes=2 * n_bytes), folder / "tokenizer"
+    )
     texts = [document.text for document in corpus.documents("train")]
     size = sum(len(text.encode()) for text in texts)
-    encoders = make_encoders(tokenizer, folder / "tokenizer-0")
+    training = measure_children(("prosa", "tokenizers"), folder, tokenizer.vocab_size, 2 * n_bytes, repeats)
+    encoders = make_encoders(tokenizer, folder / "tokenizer")
     expected = encoders["prosa"](texts)
     rates = {}
     for name, encode in encoders.items():
         assert encode(texts) == expected, f"{name} gives other ids"
         rates[name] = measure_rate(lambda encode=encode: encode(texts), size, repeats)  # type: ignore[misc]
         say(f"{name}: {rates[name].median:.1f} MB/s")
+    encoding = measure_children(("encode",), folder, tokenizer.vocab_size, 2 * n_bytes, repeats)
+    rates["tokenizers, all cores"] = spread([size / 1e6 / one for one in encoding["encode, all cores"].values])
     return {
         "n_bytes": size,
         "vocab_size": tokenizer.vocab_size,
-        "training_seconds": spread(training),
+        "training_seconds": training,
         "encoding_mb_per_second": rates,
         "decoding_mb_per_second": measure_rate(lambda: [tokenizer.decode(ids) for ids in expected], size, repeats),
         "bytes_per_token": describe_tokenizer(tokenizer, corpus)["bytes_per_token"],
     }
+
+
+def measure_children(
+    works: Sequence[str], folder: Path, vocab_size: int, sample_bytes: int, repeats: int
+) -> dict[str, Spread]:
+    """Seconds of each piece of work of `benchmarks.tokenizer_peer`, with one core and with all, in turns."""
+    seconds: dict[str, list[float]] = {}
+    words = [sys.executable, "-m", "benchmarks.tokenizer_peer"]
+    sizes = ["--vocab-size", str(vocab_size), "--sample-bytes", str(sample_bytes)]
+    for _ in range(repeats):
+        for work in works:
+            for cores, is_parallel in (("one core", "false"), ("all cores", "true")):
+                files = [str(folder / "corpus"), str(folder / "tokenizer" / "tokenizer.json")]
+                done = run_process([*words, work, *files, *sizes], environment={"TOKENIZERS_PARALLELISM": is_parallel})
+                seconds.setdefault(f"{work}, {cores}", []).append(float(done.stdout.split()[-1]))
+                say(f"{work}, {cores}: {seconds[f'{work}, {cores}'][-1]:.2f} s")
+    return {name: spread(values) for name, values in seconds.items()}
 
 
 def make_encoders(tokenizer: Tokenizer, folder: Path) -> dict[str, Callable[[Sequence[str]], list[list[int]]]]:

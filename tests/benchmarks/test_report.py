@@ -86,8 +86,12 @@ _RESULTS: dict[str, dict[str, Any]] = {
     "tokenizer": {
         "n_bytes": 20_000_000,
         "vocab_size": 8192,
-        "training_seconds": _SPREAD,
-        "encoding_mb_per_second": {"prosa": _SPREAD, "tokenizers": _SPREAD},
+        "training_seconds": {
+            f"{name}, {cores}": _SPREAD for name in ("prosa", "tokenizers") for cores in ("one core", "all cores")
+        },
+        "encoding_mb_per_second": {
+            f"{name}{cores}": _SPREAD for name in ("prosa", "tiktoken") for cores in ("", ", all cores")
+        },
         "decoding_mb_per_second": _SPREAD,
         "bytes_per_token": {"language": {"pt": 4.1, "en": 4.2}},
     },
