@@ -138,9 +138,9 @@ def write_tokenizer(record: dict[str, Any]) -> str:
     return "\n".join(
         (
             f"{result['n_bytes'] / 1e6:.0f} MB of the town and of Python's library; a vocabulary of"
-            f" {result['vocab_size']:,}. Training goes from the",
-            "corpus on disk to a tokenizer on disk, that of `tokenizers` alone from texts in memory. All encoders give",
-            "the same ids, one core where it does not say otherwise; ours is tiktoken's, with control tokens.\n",
+            f" {result['vocab_size']:,}. Training goes",
+            "from the corpus on disk to a tokenizer on disk. All encoders give the same ids, with one core where it",
+            "does not say otherwise; ours is tiktoken's, with control tokens.\n",
             table(("training", "seconds"), [(name, show_spread(one, 2)) for name, one in training.items()]),
             table(("encoding", "MB/s"), [(name, show_spread(rate, 1)) for name, rate in encoding.items()]),
             verdict(max(longer) <= 1, f"training no slower than `tokenizers` alone: {trained}") + "\n",
