@@ -42,11 +42,11 @@ def keep_job(folder: Path, job: J, world: World) -> J:
 def load_job(kind: type[J], folder: Path, settings: Settings | None = None) -> J | None:
     """The resolved job of a stage folder, or None when nothing was started there.
 
-    Also None where a job was made with other `settings` and has no checkpoint yet: it has nothing to go on from.
+    Also None where a job was made with other `settings` and has neither checkpoint nor model yet: nothing is lost.
     """
     path = folder / "settings.toml"
     job = read_settings(kind, path) if path.exists() else None
-    if job is None or settings is None or any((folder / "checkpoints").glob("*")):
+    if job is None or settings is None or (folder / "model").exists() or any((folder / "checkpoints").glob("*")):
         return job
     return job if job.model_dump()["requested"] == settings.model_dump() else None
 

@@ -138,12 +138,13 @@ def test_the_job_is_resolved_and_readable(run):
     assert job.fit.steps == 12 and job.threads == 1 and job.model.vocab_size == 320
 
 
-def test_other_settings_start_anew_where_no_checkpoint_was_made(tmp_path, run):
+def test_other_settings_start_anew_where_nothing_was_made(tmp_path, run):
     copy, others = tmp_path / "run", life_of(tmp_path, "pretrain.seed=7")
     shutil.copytree(run, copy)
-    with pytest.raises(DriftRefused, match="seed: 0 -> 7"):
-        pretrain_base(copy, others, is_shown=False)
-    shutil.rmtree(copy / "base" / "checkpoints")
+    for made in ("checkpoints", "model"):
+        with pytest.raises(DriftRefused, match="seed: 0 -> 7"):
+            pretrain_base(copy, others, is_shown=False)
+        shutil.rmtree(copy / "base" / made)
     assert pretrain_base(copy, others, is_shown=False).is_finished
     job = read_job(copy / "base")
     assert job is not None and job.fit.seed == 7
