@@ -44,9 +44,12 @@ _SMALL = Peer(n_layer=2, d_model=128, batch_size=8, learning_rate=6e-3)
 PEERS: dict[float, Peer] = {3.0: _SMALL, 10.0: _SMALL}
 # One after the other, from what was best for fewer minutes; each is kept if it is better than the best before it.
 _SEARCH: tuple[dict[str, Any], ...] = (
+    {"learning_rate": 6e-3},
     {"n_layer": 3, "d_model": 192},
+    {"n_layer": 2, "d_model": 128},
     {"n_layer": 4, "d_model": 256},
     {"learning_rate": 3e-3},
+    {"batch_size": 8},
     {"compiled": True},
 )
 
@@ -97,6 +100,8 @@ def tune(run: Path, minutes: float, start: Peer, search: Sequence[dict[str, Any]
     best, best_bits = start, float("inf")
     for change in ({}, *search):
         peer = replace(best, **change)
+        if asdict(peer) in [one["peer"] for one in tried]:
+            continue
         said = run_peer(run, peer, minutes, seed=0)
         say(f"{minutes:g} minutes, {peer}: {said['bits_per_byte']:.4f} ({said['tokens']:,} tokens)")
         tried.append({"minutes": minutes, "peer": asdict(peer), **said})

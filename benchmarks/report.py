@@ -30,7 +30,7 @@ _HEAD = """# Benchmarks
 Everything here is measured, by the command that stands beside it, and written by `python -m benchmarks.report` from
 `benchmarks/results/*.json`: do not edit this page. `make bench` runs all of it (some hours); each command runs alone.
 Data sets are found in the folder given as `--data` (configs/livros.toml says which). Spreads are lowest to highest.
-Why marks are missed, and what was tried, stands in the [log](log.md#marks-that-are-missed-and-why).
+Why marks of speed are missed, and what was tried, stands in the [log](log.md#marks-that-are-missed-and-why).
 """
 
 Section = Callable[[dict[str, Any]], str]

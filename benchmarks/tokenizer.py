@@ -17,6 +17,8 @@ from prosa.corpus import CorpusSettings, SourceSettings, build_corpus
 from prosa.tokenizer import Tokenizer, TokenizerSettings, describe_tokenizer, train_tokenizer
 
 _VOCAB_SIZE = 8192
+# What tells `tokenizers` so.
+_CORES = {"one core": "false", "all cores": "true"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,12 +40,12 @@ def measure(folder: Path, n_bytes: int, repeats: int) -> dict[str, Any]:
         SourceSettings(path="python:", name="python", max_bytes=n_bytes),
     )
     corpus = build_corpus(CorpusSettings(sources=sources), folder / "corpus", workers=1)
-    tokenizer = train_tokenizer(
-        corpus, TokenizerSettings(vocab_size=_VOCAB_SIZE, sample_bytes=2 * n_bytes), folder / "tokenizer"
-    )
+    tokenizer = train_tokenizer(corpus, TokenizerSettings(vocab_size=_VOCAB_SIZE), folder / "tokenizer")
     texts = [document.text for document in corpus.documents("train")]
     size = sum(len(text.encode()) for text in texts)
-    training = measure_children(("prosa", "tokenizers"), folder, tokenizer.vocab_size, 2 * n_bytes, repeats)
+    training = measure_children(
+        [(name, cores) for name in ("prosa", "tokenizers") for cores in _CORES], folder, repeats
+    )
     encoders = make_encoders(tokenizer, folder / "tokenizer")
     expected = encoders["prosa"](texts)
     rates = {}
@@ -51,7 +53,7 @@ def measure(folder: Path, n_bytes: int, repeats: int) -> dict[str, Any]:
         assert encode(texts) == expected, f"{name} gives other ids"
         rates[name] = measure_rate(lambda encode=encode: encode(texts), size, repeats)  # type: ignore[misc]
         say(f"{name}: {rates[name].median:.1f} MB/s")
-    encoding = measure_children(("encode",), folder, tokenizer.vocab_size, 2 * n_bytes, repeats)
+    encoding = measure_children([("encode", "all cores")], folder, repeats)
     rates["tokenizers, all cores"] = spread([size / 1e6 / one for one in encoding["encode, all cores"].values])
     return {
         "n_bytes": size,
@@ -63,20 +65,17 @@ def measure(folder: Path, n_bytes: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def measure_children(
-    works: Sequence[str], folder: Path, vocab_size: int, sample_bytes: int, repeats: int
-) -> dict[str, Spread]:
-    """Seconds of each piece of work of `benchmarks.tokenizer_peer`, with one core and with all, in turns."""
+def measure_children(children: Sequence[tuple[str, str]], folder: Path, repeats: int) -> dict[str, Spread]:
+    """Seconds of pieces of work of `benchmarks.tokenizer_peer`, each with a number of cores, in turns."""
     seconds: dict[str, list[float]] = {}
-    words = [sys.executable, "-m", "benchmarks.tokenizer_peer"]
-    sizes = ["--vocab-size", str(vocab_size), "--sample-bytes", str(sample_bytes)]
+    files = [str(folder / "corpus"), str(folder / "tokenizer" / "tokenizer.json")]
     for _ in range(repeats):
-        for work in works:
-            for cores, is_parallel in (("one core", "false"), ("all cores", "true")):
-                files = [str(folder / "corpus"), str(folder / "tokenizer" / "tokenizer.json")]
-                done = run_process([*words, work, *files, *sizes], environment={"TOKENIZERS_PARALLELISM": is_parallel})
-                seconds.setdefault(f"{work}, {cores}", []).append(float(done.stdout.split()[-1]))
-                say(f"{work}, {cores}: {seconds[f'{work}, {cores}'][-1]:.2f} s")
+        for work, cores in children:
+            words = [sys.executable, "-m", "benchmarks.tokenizer_peer", work, *files]
+            done = run_process(words, environment={"TOKENIZERS_PARALLELISM": _CORES[cores]})
+            name, found = f"{work}, {cores}", float(done.stdout.split()[-1])
+            seconds.setdefault(name, []).append(found)
+            say(f"{name}: {found:.2f} s")
     return {name: spread(values) for name, values in seconds.items()}
 
 

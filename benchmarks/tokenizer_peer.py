@@ -14,24 +14,25 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from prosa.corpus import Corpus, open_corpus
 from prosa.tokenizer import TokenizerSettings, train_tokenizer
+from prosa.tokenizer.files import CONTROL_TOKENS
 
 
-def train_ours(corpus: Corpus, description: Path, vocab_size: int, sample_bytes: int) -> float:
+def train_ours(corpus: Corpus, theirs: tokenizers.Tokenizer) -> float:
     with tempfile.TemporaryDirectory() as name:
         started = time.perf_counter()
-        settings = TokenizerSettings(vocab_size=vocab_size, sample_bytes=sample_bytes)
-        train_tokenizer(corpus, settings, Path(name) / "tokenizer")
+        train_tokenizer(corpus, TokenizerSettings(vocab_size=theirs.get_vocab_size()), Path(name) / "tokenizer")
         return time.perf_counter() - started
 
 
-def train_theirs(corpus: Corpus, description: Path, vocab_size: int, sample_bytes: int) -> float:
-    """With the pre-tokenizer of `description`, as a reader of its documentation would have it."""
+def train_theirs(corpus: Corpus, theirs: tokenizers.Tokenizer) -> float:
+    """With the pre-tokenizer of ours and as many merges; it has no control tokens."""
+    vocab_size = theirs.get_vocab_size() - len(CONTROL_TOKENS)
     with tempfile.TemporaryDirectory() as name:
         started = time.perf_counter()
         learner = tokenizers.Tokenizer(models.BPE())
-        learner.pre_tokenizer = tokenizers.Tokenizer.from_file(str(description)).pre_tokenizer
+        learner.pre_tokenizer = theirs.pre_tokenizer
         trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size - 4,
+            vocab_size=vocab_size,
             min_frequency=2,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
@@ -39,13 +40,12 @@ def train_theirs(corpus: Corpus, description: Path, vocab_size: int, sample_byte
         learner.train_from_iterator((document.text for document in corpus.documents("train")), trainer)
         learner.save(f"{name}/tokenizer.json")
         seconds = time.perf_counter() - started
-    assert learner.get_vocab_size() == vocab_size - 4
+    assert learner.get_vocab_size() == vocab_size
     return seconds
 
 
-def encode_theirs(corpus: Corpus, description: Path, vocab_size: int, sample_bytes: int) -> float:
+def encode_theirs(corpus: Corpus, theirs: tokenizers.Tokenizer) -> float:
     texts = [document.text for document in corpus.documents("train")]
-    theirs = tokenizers.Tokenizer.from_file(str(description))
     started = time.perf_counter()
     encoded = theirs.encode_batch_fast(texts, add_special_tokens=False)
     seconds = time.perf_counter() - started
@@ -61,11 +61,9 @@ def main() -> None:
     parser.add_argument("work", choices=list(_WORK))
     parser.add_argument("corpus", type=Path)
     parser.add_argument("description", type=Path, help="a tokenizer.json that Prosa wrote")
-    parser.add_argument("--vocab-size", type=int, required=True)
-    parser.add_argument("--sample-bytes", type=int, required=True)
     chosen = parser.parse_args()
-    work = _WORK[chosen.work]
-    print(work(open_corpus(chosen.corpus), chosen.description, chosen.vocab_size, chosen.sample_bytes))
+    theirs = tokenizers.Tokenizer.from_file(str(chosen.description))
+    print(_WORK[chosen.work](open_corpus(chosen.corpus), theirs))
 
 
 if __name__ == "__main__":

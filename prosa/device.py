@@ -189,7 +189,7 @@ def find_compiler_problem(kind: str) -> str:
     try:
         trust_compiler()
         torch.compile(lambda x: x.sin() + 1, dynamic=False)(torch.zeros(64, device=kind))
-    except torch._dynamo.exc.TorchDynamoException as error:
+    except Exception as error:
         return _read_compiler_error(error)
     return ""
 

@@ -85,6 +85,15 @@ def test_a_compiler_that_fails_is_found_out_before_or_ends_without_a_traceback(
     assert problem == found and said in error and hint.startswith("hint: ")
 
 
+def test_whatever_else_stops_the_compiler_is_found_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise PermissionError("g++ may not be started")
+
+    monkeypatch.setattr(device, "find_compiler", lambda: "g++")
+    monkeypatch.setattr(device, "trust_compiler", fail)
+    assert device.find_compiler_problem.__wrapped__("cpu") == "g++ may not be started"
+
+
 @pytest.mark.parametrize(("first_seconds", "later_seconds"), [(1.0, 1e-3), (1e-3, 1e-3), (0.2, 0.1)])
 def test_a_slow_first_product_says_nothing_of_the_machine(
     first_seconds: float, later_seconds: float, monkeypatch: pytest.MonkeyPatch

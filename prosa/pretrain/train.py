@@ -89,10 +89,8 @@ def main(
     """
     check_tokenizer(shards, tokenizer)
     job = load_job(Job, folder, settings)
-    if job is None:
-        device = choose_device(settings.device, settings.dtype, settings.threads)
-    else:
-        device = choose_device(job.device, job.dtype, job.threads)
+    asked = settings if job is None else job
+    device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):
         if job is None:
             job = _plan_job(folder, settings, shards, tokenizer, device, world)

@@ -117,10 +117,8 @@ def main(
     """
     check_length(settings)
     job = load_job(Job, folder, settings)
-    if job is None:
-        device = choose_device(settings.device, settings.dtype, settings.threads)
-    else:
-        device = choose_device(job.device, job.dtype, job.threads)
+    asked = settings if job is None else job
+    device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):
         started = time.monotonic()
         llm = load(base)

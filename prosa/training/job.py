@@ -48,7 +48,7 @@ def load_job(kind: type[J], folder: Path, settings: Settings | None = None) -> J
     job = read_settings(kind, path) if path.exists() else None
     if job is None or settings is None or (folder / "model").exists() or any((folder / "checkpoints").glob("*")):
         return job
-    return job if job.model_dump()["requested"] == settings.model_dump() else None
+    return job if job.model_dump(mode="json")["requested"] == settings.model_dump(mode="json") else None
 
 
 def check_request(
