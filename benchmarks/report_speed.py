@@ -160,22 +160,38 @@ def write_planner(record: dict[str, Any]) -> str:
 
 
 def write_quality(record: dict[str, Any]) -> str:
-    found, rows = record["result"], []
-    minutes, peer = found["minutes"], found["peer"]
-    shape = f"{peer['n_layer']} x {peer['d_model']}, rate {peer['learning_rate']:g}, {peer['batch_size']} rows"
-    for name, words in (("prosa", "prosa"), ("peer", f"transformers ({shape})")):
-        first = found["runs"][name][0]
-        numbers = (f"{first['parameters'] / 1e6:.1f}", f"{first['tokens'] / 1e6:.1f}", f"{first['seconds']:,.0f}")
-        rows.append((words, *numbers, show_spread(found["bits_per_byte"][name], 3)))
+    found = record["result"]
+    bits, passed_over = found["bits_per_byte"], found.get("passed_over", [])
+    rows = [_quality_row("prosa", found["runs"]["prosa"], bits["prosa"])]
+    rows.append(_quality_row(_name_peer(found["peer"]), found["runs"]["peer"], bits["peer"]))
+    rows += [_quality_row(_name_peer(one["peer"]), one["runs"], one["bits_per_byte"]) for one in passed_over]
+    search = "looked for by runs of as many minutes (`--tune`; [log.md](log.md) says what was tried)."
+    if passed_over:
+        search = "the better of those that were best after ten minutes ([log.md](log.md))."
     head = ("", "million parameters", "million tokens", "seconds", "bits per byte")
     return "\n".join(
         (
             "Portuguese and English books (`configs/livros.toml`), the whole validation split. The peer reads the",
-            "same tokens in the same order with AdamW, autocast to bfloat16 and a cosine; its size, rate and batch",
-            "were looked for by runs of as many minutes (`--tune`; [log.md](log.md) says what was tried). The minutes",
-            "are whole ones, compiling included; neither finds anything in the compiler's cache.\n",
+            "same tokens in the same order with AdamW, autocast to bfloat16 where that multiplies faster, and a",
+            "cosine. Its size, rate and batch are",
+            search,
+            "The minutes are whole ones, compiling included; neither finds anything in the compiler's cache.\n",
             table(head, rows),
-            verdict(found["fewer"] >= 0.1, f"10 % fewer bits per byte after {minutes:g} minutes: {found['fewer']:.1%}")
+            verdict(
+                found["fewer"] >= 0.1,
+                f"10 % fewer bits per byte after {found['minutes']:g} minutes: {found['fewer']:.1%}",
+            )
             + "\n",
         )
     )
+
+
+def _name_peer(peer: dict[str, Any]) -> str:
+    shape = f"{peer['n_layer']} x {peer['d_model']}"
+    return f"transformers ({shape}, rate {peer['learning_rate']:g}, {peer['batch_size']} rows)"
+
+
+def _quality_row(name: str, runs: list[dict[str, Any]], bits: dict[str, Any]) -> tuple[str, ...]:
+    first = runs[0]
+    numbers = (f"{first['parameters'] / 1e6:.1f}", f"{first['tokens'] / 1e6:.1f}", f"{first['seconds']:,.0f}")
+    return (name, *numbers, show_spread(bits, 3))
