@@ -15,6 +15,7 @@ from benchmarks import (
     quality,
     quickstart,
     real_input,
+    recipe,
     report,
     reward_kwise,
     reward_learning,
@@ -37,7 +38,7 @@ _ALONE = (
     startup, world, tokenizer, attention, limits, decoding, throughput, quickstart, trl_sft, trl_reward, trl_rl,
     reward_kwise, reward_learning, rl_learning, rl_town,
 )  # fmt: skip
-_WITH_DATA = (lm_eval, planner, agreement, shakespeare, shakespeare_best, real_input, human_rewards, quality)
+_WITH_DATA = (lm_eval, planner, agreement, shakespeare, shakespeare_best, real_input, human_rewards, recipe, quality)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import (
     agreement,
+    recipe,
     report_real_input,
     report_reward,
     report_rl,
@@ -58,6 +59,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("quality_3", "What three minutes bring, beside transformers", report_speed.write_quality),
     ("quality_10", "What ten minutes bring, beside transformers", report_speed.write_quality),
     ("quality_30", "What thirty minutes bring, beside transformers", report_speed.write_quality),
+    ("recipe", "Weight decay, rates and their course", recipe.write_recipe),
     ("planner", "Whether minutes are minutes", report_speed.write_planner),
     ("throughput", "Training steps, beside transformers", report_speed.write_throughput),
     ("decoding", "Writing, beside transformers and llama.cpp", report_speed.write_decoding),

@@ -63,7 +63,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "learning_rate": "Peak rate of AdamW (embeddings, head, norms).",
         "matrix_learning_rate": "Peak rate of Muon (matrices inside the blocks).",
         "matrix_momentum": "Memory of Muon; 0: 0.9 below 500 steps, 0.95 from there on.",
-        "weight_decay": "Decay of the block matrices.",
+        "weight_decay": "Decay of the block matrices; -1: 150 over the steps, at most 0.3.",
         "gradient_clip": "Longest gradient, as an L2 norm over the whole model; 0: never clipped.",
         "warmup_fraction": "Share of the steps in which the rate rises.",
         "cooldown_fraction": "Share of the steps in which it falls.",

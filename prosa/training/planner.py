@@ -29,6 +29,9 @@ _TOKENS_PER_PARAMETER = 2
 # Compiling costs about half a minute and makes a step about 1.5 times as fast, so it pays after 90 seconds.
 _SECONDS_WHERE_COMPILING_PAYS = 90
 _DEFAULT_MINUTES = 5.0
+# Weight decay times steps: weights remember a constant share of a run (Wang & Aitchison 2025, arXiv:2405.13698), which
+# is 1 / (150 * 0.02), a third. It is measured at 500 and at 1,500 steps (docs/log.md); shorter runs get no more.
+_DECAY_STEPS, _MOST_DECAY = 150, 0.3
 _MICRO_BATCH_TOKENS = 16_384
 # ln(bits per byte) by `describe_training`, fitted to benchmarks/results/planner_fit.json, and how far a run may be off.
 _BITS = (-0.0109, 0.9603, -1.3126)
@@ -58,7 +61,7 @@ class TrainingSettings(Settings):
     learning_rate: float = Field(default=0.0, ge=0, le=10)
     matrix_learning_rate: float = Field(default=0.0, ge=0, le=10)
     matrix_momentum: float = Field(default=0.0, ge=0, lt=1)
-    weight_decay: float = Field(default=0.1, ge=0, le=10)
+    weight_decay: float = Field(default=-1.0, ge=-1, le=10)
     gradient_clip: float = Field(default=1.0, ge=0)
     warmup_fraction: float = Field(default=0.02, ge=0, le=1)
     cooldown_fraction: float = Field(default=0.6, ge=0, le=1)
@@ -350,18 +353,17 @@ def _choose_rates(
 ) -> OptimizerSettings:
     matrix = wanted.matrix_learning_rate or 0.02
     other = wanted.learning_rate or round(5e-3 * (256 / model.d_model) ** 0.5, 5)
-    choices.append(
-        Choice(
-            name="learning rates",
-            value=f"{matrix:g} (Muon), {other:g} (AdamW)",
-            reason="falls with the root of the width",
-        )
-    )
+    value = f"{matrix:g} (Muon), {other:g} (AdamW)"
+    choices.append(Choice(name="learning rates", value=value, reason="falls with the root of the width"))
+    decay = wanted.weight_decay
+    if decay < 0:
+        decay = min(_MOST_DECAY, round(_DECAY_STEPS / steps, 4))
+        choices.append(Choice(name="weight_decay", value=f"{decay:g}", reason=f"{_DECAY_STEPS} over the steps"))
     return OptimizerSettings(
         matrix_learning_rate=matrix,
         learning_rate=other,
         matrix_momentum=choose_momentum(wanted.matrix_momentum, steps),
-        weight_decay=wanted.weight_decay,
+        weight_decay=decay,
         gradient_clip=wanted.gradient_clip,
     )
 

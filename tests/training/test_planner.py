@@ -82,6 +82,28 @@ def test_the_three_phases_make_up_the_steps():
         assert settings.warmup_steps >= 1 and settings.warmup_steps + settings.cooldown_steps <= steps
 
 
+def test_weights_remember_the_same_share_of_a_run_however_long_it_is():
+    optimizers = [
+        plan_length(TrainingSettings(steps=steps), shape_of(steps=steps), step_seconds=0.2, seconds_spent=0)[
+            0
+        ].optimizer
+        for steps in (500, 2000, 40_000)
+    ]
+    # What is left, at the end, of an update that was made a third of the run before.
+    kept = [
+        (1 - one.matrix_learning_rate * one.weight_decay) ** (steps / 3)
+        for one, steps in zip(optimizers, (500, 2000, 40_000), strict=True)
+    ]
+    assert kept == pytest.approx([math.exp(-1)] * 3, rel=0.02)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.2])
+def test_weight_decay_set_by_hand_stays(weight_decay):
+    wanted = TrainingSettings(steps=100, weight_decay=weight_decay)
+    settings, _ = plan_length(wanted, shape_of(steps=100), step_seconds=0.2, seconds_spent=0)
+    assert settings.optimizer.weight_decay == weight_decay
+
+
 def test_a_small_corpus_gets_dropout_and_a_small_batch():
     assert shape_of(minutes=60, train_tokens=50_000).model.dropout > 0
     assert shape_of(minutes=1, train_tokens=10**9).model.dropout == 0
