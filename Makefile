@@ -42,7 +42,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
 torture: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 2 --junitxml=$(VENV)/fast.xml
+	$(BIN)/python -m pytest --junitxml=$(VENV)/fast.xml
 	$(BIN)/python -m pytest -m torture --timeout 3600 --junitxml=$(VENV)/torture.xml
 	$(BIN)/python -m tests.faults.report $(VENV)/fast.xml $(VENV)/torture.xml
 

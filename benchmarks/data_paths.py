@@ -5,6 +5,7 @@ from typing import Any
 
 import tomli_w
 
+from benchmarks.measure import REPO, prosa_words, run_process
 from prosa.config import read_toml
 
 
@@ -40,3 +41,13 @@ def settings_with_data(config: Path, data: Path, target: Path, changes: dict[str
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(tomli_w.dumps(values), encoding="utf-8")
     return target
+
+
+def make_tokens(config: str, data: Path, run: Path, changes: dict[str, Any] | None = None) -> Path:
+    """Corpus, tokenizer and tokens of `configs/CONFIG` in the folder `run`; returns its settings, which lie beside it.
+
+    Raises DataMissing.
+    """
+    settings = settings_with_data(REPO / "configs" / config, data, run.with_suffix(".toml"), changes)
+    run_process(prosa_words("tokenizer", "train", settings, "--run", run))
+    return settings

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data_paths import DataMissing, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, write_result
+from benchmarks.data_paths import DataMissing, make_tokens
+from benchmarks.measure import make_parser, prosa_words, read_words, run_process, say, write_result
 from benchmarks.real_input import SMOKE
 from benchmarks.run_facts import read_run
 
@@ -22,19 +22,7 @@ _CONFIGS = {"town": "quickstart.toml", "books": "livros.toml", "python": "python
 _MINUTES = (1.0, 3.0, 10.0)
 # Held-back runs have other seeds than those that the prediction was fitted to, which had 0 to 2 and 100 on.
 _FIT_SEED, _FIRST_SEED = 100, 3
-
-
-def make_tokens(corpus: str, data: Path, folder: Path, *, is_smoke: bool) -> list[str | Path]:
-    """A run with tokens, in which one base model after the other is trained: the words of `prosa run` for it."""
-    settings = settings_with_data(
-        REPO / "configs" / _CONFIGS[corpus], data, folder / f"{corpus}.toml", _small(is_smoke)
-    )
-    run_process(prosa_words("tokenizer", "train", settings, "--run", folder / corpus))
-    return prosa_words("run", settings, "--run", folder / corpus)
-
-
-def _small(is_smoke: bool) -> dict[str, Any]:
-    return {**SMOKE, "pretrain.minutes": 0.05, "pretrain.steps": 0} if is_smoke else {}
+_SMALL = {**SMOKE, "pretrain.minutes": 0.05, "pretrain.steps": 0}
 
 
 def run_once(words: Sequence[str | Path], corpus: str, minutes: float, seed: int) -> dict[str, Any]:
@@ -103,11 +91,14 @@ def main(argv: list[str] | None = None) -> int:
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for corpus in chosen.corpus or _CONFIGS:
+            # In which one base model after the other is trained.
+            run = Path(temporary) / corpus
             try:
-                words = make_tokens(corpus, chosen.data, Path(temporary), is_smoke=chosen.smoke)
+                settings = make_tokens(_CONFIGS[corpus], chosen.data, run, _SMALL if chosen.smoke else {})
             except DataMissing as error:
                 say(f"{corpus}: {error}")
                 continue
+            words = prosa_words("run", settings, "--run", run)
             for minutes in all_minutes:
                 for seed in range(first, first + (1 if chosen.smoke else chosen.seeds)):
                     runs.append(run_once(words, corpus, minutes, seed))

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data_paths import DataMissing, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
+from benchmarks.data_paths import DataMissing, make_tokens
+from benchmarks.measure import make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.real_input import SMOKE
 
 
@@ -151,15 +151,12 @@ def main(argv: list[str] | None = None) -> int:
     all_minutes = [0.1] if chosen.smoke else chosen.minutes or [3.0, 10.0, 30.0]
     with tempfile.TemporaryDirectory() as name:
         run, changes = Path(name) / "run", SMOKE | {"pretrain.steps": 0} if chosen.smoke else {}
+        started = time.perf_counter()
         try:
-            settings = settings_with_data(
-                REPO / "configs" / "livros.toml", chosen.data, Path(name) / "job.toml", changes
-            )
+            settings = make_tokens("livros.toml", chosen.data, run, changes)
         except DataMissing as error:
             say(str(error))
             return 0
-        started = time.perf_counter()
-        run_process(prosa_words("tokenizer", "train", settings, "--run", run))
         say(f"tokens in {time.perf_counter() - started:.0f} s")
         for minutes in all_minutes:
             if chosen.tune:

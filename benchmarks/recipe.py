@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data_paths import DataMissing, settings_with_data
-from benchmarks.measure import REPO, make_parser, prosa_words, read_words, run_process, say, spread, write_result
+from benchmarks.data_paths import DataMissing, make_tokens
+from benchmarks.measure import make_parser, prosa_words, read_words, run_process, say, spread, write_result
 from benchmarks.real_input import SMOKE
 from benchmarks.tables import show_spread, table
 
@@ -84,15 +84,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, action="append", help="only so many; may repeat (default: 250, 500, 1500)")
     chosen = read_words(parser, argv)
     with tempfile.TemporaryDirectory() as name:
-        run, changes = Path(name) / "run", _JOB | (SMOKE if chosen.smoke else {})
+        run = Path(name) / "run"
         try:
-            settings = settings_with_data(
-                REPO / "configs" / "livros.toml", chosen.data, Path(name) / "job.toml", changes
-            )
+            settings = make_tokens("livros.toml", chosen.data, run, _JOB | (SMOKE if chosen.smoke else {}))
         except DataMissing as error:
             say(str(error))
             return 0
-        run_process(prosa_words("tokenizer", "train", settings, "--run", run))
         words, rows = prosa_words("pretrain", settings, "--run", run), list[dict[str, Any]]()
         for steps in [3] if chosen.smoke else chosen.steps or [250, 500, 1500]:
             rows += compare(words, run, steps, 1 if chosen.smoke else chosen.seeds)

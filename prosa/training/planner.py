@@ -358,7 +358,8 @@ def _choose_rates(
     decay = wanted.weight_decay
     if decay < 0:
         decay = min(_MOST_DECAY, round(_DECAY_STEPS / steps, 4))
-        choices.append(Choice(name="weight_decay", value=f"{decay:g}", reason=f"{_DECAY_STEPS} over the steps"))
+        reason = f"{_DECAY_STEPS} over the steps, at most {_MOST_DECAY}"
+        choices.append(Choice(name="weight_decay", value=f"{decay:g}", reason=reason))
     return OptimizerSettings(
         matrix_learning_rate=matrix,
         learning_rate=other,
