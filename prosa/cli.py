@@ -160,20 +160,23 @@ def plan(
     from prosa.device import choose_device
     from prosa.life import prepare_inputs
     from prosa.life_settings import resolve_life
+    from prosa.pretrain import plan as plan_training
     from prosa.tables import print_choices
     from prosa.tokenizer import open_shards
-    from prosa.training import plan_shape
+    from prosa.training import World
 
     folder, life = resolve_life(target, overrides or [], run, minutes=minutes, tokens=tokens, steps=steps)
     prepare_inputs(folder, life, is_shown=not as_json)
     shards = open_shards(folder / "tokens")
     device = choose_device(life.pretrain.device, life.pretrain.dtype, life.pretrain.threads)
-    train_tokens = sum(shards.n_tokens("train", source) for source in shards.sources)
-    shape = plan_shape(life.pretrain, device, vocab_size=shards.vocab_size, train_tokens=train_tokens)
+    model, fit, choices = plan_training(life.pretrain, shards, device, World(), is_measured=False)
     if as_json:
-        print_json({"model": shape.model.model_dump(), "choices": [choice.model_dump() for choice in shape.choices]})
-    else:
-        print_choices(shape.choices, device, to_stdout=True)
+        choices_json = [choice.model_dump() for choice in choices]
+        print_json({"model": model.model_dump(), "fit": fit.model_dump(), "choices": choices_json})
+        return
+    print_choices(choices, device, to_stdout=True)
+    if life.pretrain.minutes:
+        say("steps are expected from what products take here; training measures some steps first, and may take more")
 
 
 @app.command()

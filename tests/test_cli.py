@@ -12,6 +12,7 @@ import pytest
 from prosa import cli, errors
 from prosa.life import pretrain_base
 from prosa.life_settings import resolve_life
+from prosa.pretrain import read_job
 from prosa.rundir import lock_run
 from tests.pretrain.tiny_life import write_settings
 
@@ -167,6 +168,20 @@ def test_plan_trains_nothing(call, run, tmp_path):
     code, out, _ = call("plan", write_settings(tmp_path), "--run", tmp_path / "run", "--json")
     assert code == 0 and json.loads(out)["model"]["d_model"] == 32
     assert not (tmp_path / "run" / "base").exists()
+    _, out, err = call("plan", tmp_path / "run", "--minutes", 1)
+    assert "weight_decay" in out and "learning rates" in out and "steps are expected" in err
+
+
+def test_a_plan_by_steps_is_what_is_trained(call, tmp_path):
+    call("tokenizer", "train", write_settings(tmp_path), "--run", tmp_path / "run")
+    _, out, _ = call("plan", tmp_path / "run", "--steps", 3, "--json")
+    plan = json.loads(out)
+    assert call("pretrain", tmp_path / "run", "--steps", 3)[0] == 0
+    job = read_job(tmp_path / "run" / "base").model_dump(mode="json")
+    assert (plan["model"], plan["fit"]) == (job["model"], job["fit"])
+    # Reasons name the memory that is free, which changes.
+    chosen, kept = ([(choice["name"], choice["value"]) for choice in one["choices"]] for one in (plan, job))
+    assert chosen == kept
 
 
 def test_a_folder_of_ones_own_text_is_enough(call, tmp_path):

@@ -93,7 +93,18 @@ def main(
     device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):
         if job is None:
-            job = _plan_job(folder, settings, shards, tokenizer, device, world)
+            model_settings, length, choices = plan(settings, shards, device, world)
+            job = Job(
+                requested=settings,
+                inputs=_inputs(shards, tokenizer),
+                model=model_settings,
+                fit=length,
+                device=device.type,
+                dtype=str(device.compute_dtype).removeprefix("torch."),
+                threads=device.threads,
+                choices=choices,
+            )
+            job = keep_job(folder, job, world)
         check_request(job.requested, job.inputs, settings, _inputs(shards, tokenizer), allow_drift=allow_drift)
         announce(job, device)
         model = Transformer(job.model)
@@ -143,46 +154,45 @@ def _inputs(shards: TokenShards, tokenizer: Tokenizer) -> dict[str, str]:
     return {"tokenizer": tokenizer.hash, "tokens": shards.hash}
 
 
-def _plan_job(
-    folder: Path, settings: TrainingSettings, shards: TokenShards, tokenizer: Tokenizer, device: Device, world: World
-) -> Job:
-    """A job for this corpus on this machine, its length from a measured step; the same in every process."""
+def plan(
+    settings: TrainingSettings, shards: TokenShards, device: Device, world: World, *, is_measured: bool = True
+) -> tuple[ModelSettings, FitSettings, tuple[Choice, ...]]:
+    """What would be trained on this corpus on this machine, and every choice with its reason.
+
+    Minutes become steps by a measured step, or, where that would take too long, by what its products take at most.
+    The same in every process.
+    """
     started = time.monotonic()
     train_tokens = sum(shards.n_tokens("train", name) for name in shards.sources)
     shape = plan_shape(settings, device, vocab_size=shards.vocab_size, train_tokens=train_tokens, world_size=world.size)
     shape = Shape.model_validate_json(share(shape.model_dump_json(), world))
-    model = Transformer(shape.model).to(device.torch_device).train()
-    init_weights(model, settings.seed)
     batch_tokens = shape.batch_size * shape.model.context_length
     step_seconds = expect_step_seconds(shape.model, batch_tokens, device, world.size)
-    if settings.minutes:
-        batches = Batches(
-            shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
-        )
-        probe = probe_settings(shape, settings.seed)
-        # A shared machine is not equally fast from second to second.
-        least = min(_PROBE_SECONDS, 60 * settings.minutes / 20)
-        step_seconds = measure_step(model, loss, batches, probe, device=device, world=world, least_seconds=least)
+    if settings.minutes and is_measured:
+        step_seconds = _measure_step(settings, shape, shards, device, world)
     ngram_bits = None
     # Counting takes a second, which steps alone are not slowed down for; only the first process keeps the job.
     if settings.minutes and world.is_main:
         ngram_bits = ngram_bits_per_byte(shards), ngram_bits_per_byte(shards, 1 / 5)
-    length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=time.monotonic() - started)
+    seconds_spent = time.monotonic() - started
+    length, choices = plan_length(settings, shape, step_seconds=step_seconds, seconds_spent=seconds_spent)
     tokens, train_bytes = length.steps * batch_tokens, sum(shards.n_bytes("train", name) for name in shards.sources)
     expected = []
     if ngram_bits and is_predictable(tokens, train_tokens, train_bytes):
         expected = [predict_bits(ngram_bits, tokens)]
-    job = Job(
-        requested=settings,
-        inputs=_inputs(shards, tokenizer),
-        model=shape.model,
-        fit=length,
-        device=device.type,
-        dtype=str(device.compute_dtype).removeprefix("torch."),
-        threads=device.threads,
-        choices=(*shape.choices, *choices, *expected),
+    return shape.model, length, (*shape.choices, *choices, *expected)
+
+
+def _measure_step(settings: TrainingSettings, shape: Shape, shards: TokenShards, device: Device, world: World) -> float:
+    model = Transformer(shape.model).to(device.torch_device).train()
+    init_weights(model, settings.seed)
+    batches = Batches(
+        shards, context_length=shape.model.context_length, batch_size=shape.batch_size, seed=settings.seed
     )
-    return keep_job(folder, job, world)
+    # A shared machine is not equally fast from second to second.
+    least = min(_PROBE_SECONDS, 60 * settings.minutes / 20)
+    probe = probe_settings(shape, settings.seed)
+    return measure_step(model, loss, batches, probe, device=device, world=world, least_seconds=least)
 
 
 def _evaluate(model: Transformer, validation: EncodedDocuments, n_tokens: int, device: Device) -> Mapping[str, float]:
