@@ -57,7 +57,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "d_ff": "Width inside the feed-forward part; 0: 8/3 of `d_model`, rounded up.",
         "context_length": "Tokens the model sees at once.",
         "ties_embeddings": "One matrix serves as embedding and as output head.",
-        "dropout": "Share of activations dropped; -1: 0.1 if the text is read ten times or more, else 0.",
+        "dropout": "Share of activations dropped; -1: from 0.1 on if the text is read ten times or more, else 0.",
         "batch_size": "Sequences a step, over all processes.",
         "micro_batch": "Sequences computed at once; a step adds up as many as it needs.",
         "learning_rate": "Peak rate of AdamW (embeddings, head, norms).",

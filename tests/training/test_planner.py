@@ -98,9 +98,14 @@ def test_weight_decay_set_by_hand_stays(weight_decay):
     assert settings.optimizer.weight_decay == weight_decay
 
 
-def test_a_small_corpus_gets_dropout_and_a_small_batch():
-    assert shape_of(minutes=60, train_tokens=50_000).model.dropout > 0
-    assert shape_of(minutes=1, train_tokens=10**9).model.dropout == 0
+@pytest.mark.parametrize(("epochs", "dropout"), [(1, 0), (9.9, 0), (10, 0.1), (20, 0.25), (40, 0.4), (100, 0.5)])
+def test_dropout_grows_with_the_readings(epochs, dropout):
+    tokens = 16 * 256 * 1000
+    shape = shape_of(steps=1000, batch_size=16, context_length=256, train_tokens=round(tokens / epochs))
+    assert shape.model.dropout == pytest.approx(dropout)
+
+
+def test_a_small_corpus_gets_a_small_batch():
     shape = shape_of(minutes=5, train_tokens=5_000)
     assert shape.batch_size * shape.model.context_length <= 5_000
 
