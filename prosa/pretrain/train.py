@@ -93,18 +93,7 @@ def main(
     device = choose_device(asked.device, asked.dtype, asked.threads)
     with open_stage(folder, world):
         if job is None:
-            model_settings, length, choices = plan(settings, shards, device, world)
-            job = Job(
-                requested=settings,
-                inputs=_inputs(shards, tokenizer),
-                model=model_settings,
-                fit=length,
-                device=device.type,
-                dtype=str(device.compute_dtype).removeprefix("torch."),
-                threads=device.threads,
-                choices=choices,
-            )
-            job = keep_job(folder, job, world)
+            job = keep_job(folder, _plan_job(settings, shards, tokenizer, device, world), world)
         check_request(job.requested, job.inputs, settings, _inputs(shards, tokenizer), allow_drift=allow_drift)
         announce(job, device)
         model = Transformer(job.model)
@@ -181,6 +170,22 @@ def plan(
     if ngram_bits and is_predictable(tokens, train_tokens, train_bytes):
         expected = [predict_bits(ngram_bits, tokens)]
     return shape.model, length, (*shape.choices, *choices, *expected)
+
+
+def _plan_job(
+    settings: TrainingSettings, shards: TokenShards, tokenizer: Tokenizer, device: Device, world: World
+) -> Job:
+    model, length, choices = plan(settings, shards, device, world)
+    return Job(
+        requested=settings,
+        inputs=_inputs(shards, tokenizer),
+        model=model,
+        fit=length,
+        device=device.type,
+        dtype=str(device.compute_dtype).removeprefix("torch."),
+        threads=device.threads,
+        choices=choices,
+    )
 
 
 def _measure_step(settings: TrainingSettings, shape: Shape, shards: TokenShards, device: Device, world: World) -> float:
