@@ -148,8 +148,8 @@ def plan(
 ) -> tuple[ModelSettings, FitSettings, tuple[Choice, ...]]:
     """What would be trained on this corpus on this machine, and every choice with its reason.
 
-    Minutes become steps by a measured step, or, where that would take too long, by what its products take at most.
-    The same in every process.
+    Minutes become steps by a measured step, or, where nothing is to be trained, by what a step's products take here.
+    Every process gets the same, but for the bits per byte to expect, which the first one alone counts.
     """
     started = time.monotonic()
     train_tokens = sum(shards.n_tokens("train", name) for name in shards.sources)

@@ -105,7 +105,9 @@ def test_dropout_grows_with_the_readings(epochs, dropout):
     assert shape.model.dropout == pytest.approx(dropout)
 
 
-def test_a_small_corpus_gets_a_small_batch():
+def test_a_small_corpus_gets_dropout_and_a_small_batch():
+    assert shape_of(minutes=60, train_tokens=50_000).model.dropout > 0
+    assert shape_of(minutes=1, train_tokens=10**9).model.dropout == 0
     shape = shape_of(minutes=5, train_tokens=5_000)
     assert shape.batch_size * shape.model.context_length <= 5_000
 
