@@ -20,7 +20,7 @@ CONFIG = REPO / "configs" / "shakespeare_best.toml"
 # Whole minutes allowed, the settings that make the most of them, and the loss wanted.
 LENGTHS: dict[float, tuple[dict[str, Any], float]] = {
     8: ({}, 1.4697),
-    # Read some fifteen times: that asks for more dropout and weight decay, and leaves time for more context.
+    # Read nine times or more: against overfitting more dropout and weight decay, and more context.
     30: (
         {
             "pretrain.minutes": 29,
