@@ -49,8 +49,9 @@ def write_shakespeare(record: dict[str, Any]) -> str:
 
 _BEST = """Whole processes of `prosa pretrain configs/shakespeare_best.toml` from start to final weights, compiler cache
 empty. Nats per character of the last tenth of the text: in windows of the model's own context (512 in thirty minutes,
-256 otherwise), side by side as nanoGPT's own evaluation has them, and overlapping by half. nanoGPT's larger recipe (10.7M parameters) reaches 1.4697 in about three minutes on
-an A100, the best of its evaluations along the way (its README; not run here); ours is what the final weights give.
+256 otherwise), side by side as nanoGPT's own evaluation has them, and overlapping by half. nanoGPT's larger recipe
+(10.7M parameters) reaches 1.4697 in about three minutes on an A100, the best of its evaluations along the way (its
+README; not run here); ours is what the final weights give.
 """
 
 
