@@ -320,7 +320,7 @@ def doctor(as_json: AsJson = False) -> None:
         "torch": torch.__version__,
         "device": f"{device.type} ({device.name})",
         "threads": device.threads,
-        "number format": f"{str(device.compute_dtype).removeprefix('torch.')}: {device.reason}",
+        "number format": f"{device.dtype}: {device.reason}",
         "matmul": f"{device.matmul_flops_per_second / 1e9:,.0f} GFLOP/s",
         "free memory": f"{available_memory_bytes() / 1e9:.1f} GB",
         "C++ compiler": find_compiler() or "none",

@@ -44,6 +44,11 @@ class Device:
     def torch_device(self) -> torch.device:
         return torch.device(self.type)
 
+    @property
+    def dtype(self) -> str:
+        """The number format's name, as settings and jobs have it."""
+        return str(self.compute_dtype).removeprefix("torch.")
+
 
 def choose_device(requested: str = "auto", dtype: str = "auto", threads: int = 0) -> Device:
     """The device to compute on; `dtype` auto is bfloat16 where it multiplies 1.3 times faster than float32.

@@ -121,7 +121,7 @@ def print_choices(
     table.add_column(style="dim")
     rate = f"{device.matmul_flops_per_second / 1e9:,.0f} GFLOP/s"
     table.add_row("device", f"{device.name}, {device.threads} threads", f"matrix products at {rate}")
-    table.add_row("numbers", str(device.compute_dtype).removeprefix("torch."), device.reason)
+    table.add_row("numbers", device.dtype, device.reason)
     for choice in choices:
         table.add_row(choice.name, choice.value, choice.reason)
     (out_console() if to_stdout else err_console()).print(table)

@@ -182,7 +182,7 @@ def _plan_job(
         model=model,
         fit=length,
         device=device.type,
-        dtype=str(device.compute_dtype).removeprefix("torch."),
+        dtype=device.dtype,
         threads=device.threads,
         choices=choices,
     )

@@ -266,7 +266,7 @@ def _plan_job(folder: Path, settings: RewardSettings, data: _Data, device: Devic
         model=data.shape,
         fit=fit_settings,
         device=device.type,
-        dtype=str(device.compute_dtype).removeprefix("torch."),
+        dtype=device.dtype,
         threads=device.threads,
         choices=choices,
     )

@@ -278,7 +278,7 @@ def _plan_job(settings: DirectSettings, data: _Data, device: Device) -> Job:
         model=model,
         fit=fit_settings,
         device=device.type,
-        dtype=str(device.compute_dtype).removeprefix("torch."),
+        dtype=device.dtype,
         threads=device.threads,
         choices=choices,
     )

@@ -273,7 +273,7 @@ def _plan_job(
         model=model,
         fit=fit_settings,
         device=device.type,
-        dtype=str(device.compute_dtype).removeprefix("torch."),
+        dtype=device.dtype,
         threads=device.threads,
         choices=tuple(choices),
     )

@@ -254,7 +254,7 @@ def _plan_job(
         context_length=shape.context_length,
         fit=length,
         device=device.type,
-        dtype=str(device.compute_dtype).removeprefix("torch."),
+        dtype=device.dtype,
         threads=device.threads,
         choices=(*shape.choices, *choices),
     )
