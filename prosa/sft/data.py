@@ -113,10 +113,13 @@ def _replay_row(batches: Batches, number: int) -> EncodedConversation:
 
 
 def choose_questions(data: SftData, tokenizer: Tokenizer, n: int) -> list[SampleQuestion]:
-    """Some held-out questions (learned ones where none are held out), every language in turn."""
+    """Some held-out questions (learned ones where none are held out), each once, every language in turn."""
     by_language: dict[str, list[EncodedConversation]] = {}
+    asked = set()
     for item in data.validation or data.train:
-        by_language.setdefault(item.language, []).append(item)
+        if item.prompt_id not in asked:
+            by_language.setdefault(item.language, []).append(item)
+        asked.add(item.prompt_id)
     columns = [by_language[language] for language in sorted(by_language)]
     longest = max(map(len, columns))
     in_turn = [column[place] for place in range(min(n, longest)) for column in columns if place < len(column)]

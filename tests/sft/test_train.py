@@ -143,6 +143,14 @@ def test_sample_questions_are_held_out_and_take_turns_between_languages(tmp_path
         assert TOKENIZER.decode(question.prompt_ids).endswith(f"{question.question}\nassistant\n")
 
 
+def test_a_question_with_several_answers_is_sampled_once(tmp_path):
+    lines = [{"messages": chat("Oi?", f"Sim {i}.")} for i in range(9)] + [{"messages": chat("Tudo bem?", "Tudo.")}]
+    path = tmp_path / "chats.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    data = prepare_data(SftSettings(sources=[{"path": str(path)}], validation_fraction=0), TOKENIZER, 96)
+    assert [question.question for question in choose_questions(data, TOKENIZER, 4)] == ["Oi?", "Tudo bem?"]
+
+
 def test_the_mean_loss_is_that_of_each_conversation_alone(place):
     model = load_model(place / "base")
     conversations = encode(*some_chats(9))
