@@ -41,6 +41,7 @@ from prosa.training import (
     OptimizerSettings,
     World,
     check_request,
+    divide_steps,
     fit,
     job_fingerprint,
     keep_job,
@@ -305,9 +306,9 @@ def _plan_fit(settings: RewardSettings, data: _Data, world: World) -> tuple[FitS
         final_fraction=settings.final_fraction,
         optimizer=optimizer,
         seed=settings.seed,
-        evaluate_every=settings.evaluate_every or max(1, steps // 8),
+        evaluate_every=settings.evaluate_every or divide_steps(steps, max(1, steps // 8)),
         sample_every=settings.sample_every or steps,
-        save_every=settings.save_every or max(20, steps // 4),
+        save_every=settings.save_every or divide_steps(steps, max(20, steps // 4)),
         keep_checkpoints=settings.keep_checkpoints,
     )
     return fit_settings, choices

@@ -41,6 +41,7 @@ from prosa.training import (
     OptimizerSettings,
     World,
     check_request,
+    divide_steps,
     fit,
     job_fingerprint,
     keep_job,
@@ -267,7 +268,7 @@ def _plan_job(settings: DirectSettings, data: _Data, device: Device) -> Job:
             matrix_learning_rate=0.0, learning_rate=rate, epsilon=1e-8, gradient_clip=settings.gradient_clip
         ),
         seed=settings.seed,
-        evaluate_every=max(1, steps // 4),
+        evaluate_every=divide_steps(steps, max(1, steps // 4)),
         sample_every=steps,
         save_every=settings.save_every,
         keep_checkpoints=settings.keep_checkpoints,

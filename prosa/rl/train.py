@@ -52,7 +52,7 @@ _MICRO_BATCH_TOKENS = 8192
 _CHECKED_PROMPTS = 32
 # Ratios beyond e^20 are already clipped to nothing, and would overflow.
 _MAX_LOG_RATIO = 20.0
-# Answers of each step kept token by token, and the steps between those that are shown.
+# Answers of each step kept token by token, of one prompt each, and the steps between those that are shown.
 _RECORDS, _SHOW_EVERY = 4, 10
 
 
@@ -329,6 +329,7 @@ def _train(
 ) -> FitResult:
     s = stage.settings
     watch = _Watch(folder, stage, is_keeping=world.is_main)
+    rows = range(0, stage.n_answers, s.answers_per_prompt)[:_RECORDS]
     return fit(
         stage.model,
         partial(loss, settings=s, vocab_size=stage.tokenizer.vocab_size),
@@ -339,11 +340,7 @@ def _train(
         device=device,
         world=world,
         evaluate=watch.note,
-        sample=lambda: (
-            []
-            if stage.experience is None
-            else token_records(stage.experience, stage.tokenizer, range(min(_RECORDS, stage.n_answers)))
-        ),
+        sample=lambda: [] if stage.experience is None else token_records(stage.experience, stage.tokenizer, rows),
         flops_per_token=flops_per_token(job.model, s.max_new_tokens),
         trackers=s.trackers,
         allow_drift=allow_drift,

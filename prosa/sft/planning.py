@@ -13,7 +13,7 @@ from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import ModelSettings
 from prosa.sft.conversations import ConversationSource
 from prosa.sft.lora import LoraSettings
-from prosa.training import Choice, FitSettings, OptimizerSettings, choose_micro_batch, choose_momentum
+from prosa.training import Choice, FitSettings, OptimizerSettings, choose_micro_batch, choose_momentum, divide_steps
 
 # Attention of longer rows costs more than packing them saves, and conversations are rarely longer.
 _LONGEST_ROW = 2048
@@ -193,9 +193,9 @@ def plan_steps(
         optimizer=_choose_rates(wanted, model, steps, choices),
         seed=wanted.seed,
         is_compiled=wanted.compile == "yes",
-        evaluate_every=wanted.evaluate_every or max(5, min(per_minute, steps // 8)),
-        sample_every=wanted.sample_every or max(10, min(per_minute, steps // 4)),
-        save_every=wanted.save_every or max(10, min(2 * per_minute, steps)),
+        evaluate_every=wanted.evaluate_every or divide_steps(steps, max(5, min(per_minute, steps // 8))),
+        sample_every=wanted.sample_every or divide_steps(steps, max(10, min(per_minute, steps // 4))),
+        save_every=wanted.save_every or divide_steps(steps, max(10, min(2 * per_minute, steps))),
         keep_checkpoints=wanted.keep_checkpoints,
     )
     return fit, tuple(choices)

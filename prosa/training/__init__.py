@@ -19,7 +19,7 @@ from prosa.training.planner import (
     predict_memory,
     probe_settings,
 )
-from prosa.training.schedule import learning_rate_factor
+from prosa.training.schedule import divide_steps, learning_rate_factor
 
 __all__ = [
     "Batch",
@@ -36,6 +36,7 @@ __all__ = [
     "check_request",
     "choose_micro_batch",
     "choose_momentum",
+    "divide_steps",
     "expect_step_seconds",
     "fit",
     "gather",

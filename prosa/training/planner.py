@@ -19,6 +19,7 @@ from prosa.errors import ConfigError, OutOfMemory
 from prosa.model import ModelSettings, count_parameters, flops_per_token
 from prosa.training.loop import FitSettings
 from prosa.training.optimizers import OptimizerSettings
+from prosa.training.schedule import divide_steps
 
 # The share of the rate of large matrix products that a whole training step reaches at least, for choosing a shape
 # only: small models reach a third more (benchmarks.quickstart, benchmarks.planner).
@@ -190,9 +191,9 @@ def plan_length(
         optimizer=optimizer,
         seed=wanted.seed,
         is_compiled=shape.is_compiled,
-        evaluate_every=wanted.evaluate_every or _divide(steps, max(10, min(per_minute, steps // 8))),
-        sample_every=wanted.sample_every or _divide(steps, max(20, min(per_minute, steps // 5))),
-        save_every=wanted.save_every or _divide(steps, max(20, min(2 * per_minute, steps))),
+        evaluate_every=wanted.evaluate_every or divide_steps(steps, max(10, min(per_minute, steps // 8))),
+        sample_every=wanted.sample_every or divide_steps(steps, max(20, min(per_minute, steps // 5))),
+        save_every=wanted.save_every or divide_steps(steps, max(20, min(2 * per_minute, steps))),
         keep_checkpoints=wanted.keep_checkpoints,
     )
     return fit, tuple(choices)
@@ -262,11 +263,6 @@ def choose_momentum(wanted: float, steps: int) -> float:
     benchmarks/shakespeare.py: 0.9 beats 0.95 in 150 steps.
     """
     return wanted or (0.9 if steps < 500 else 0.95)
-
-
-def _divide(steps: int, every: int) -> int:
-    """`every` or a little more or less: the last time is the last step, with no other just before it."""
-    return math.ceil(steps / max(1, round(steps / every)))
 
 
 def _choose_context(wanted: TrainingSettings, train_tokens: int, choices: list[Choice]) -> int:

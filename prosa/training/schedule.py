@@ -1,10 +1,11 @@
-"""The learning rate's course over a run: warmup, stable, decay.
+"""The learning rate's course over a run: warmup, stable, decay; and the steps at which a run looks up.
 
 Source: Hu et al. 2024, MiniCPM (arXiv:2404.06395), section 4; the decay shape 1 - sqrt is from Haegele et al. 2024,
 Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations (arXiv:2405.18392), section 3.
 """
 
 import math
+from itertools import count
 
 
 def learning_rate_factor(
@@ -21,3 +22,8 @@ def learning_rate_factor(
         return 1.0
     progress = 1 - remaining / max(1, cooldown_steps)
     return final_fraction + (1 - final_fraction) * (1 - math.sqrt(progress))
+
+
+def divide_steps(steps: int, every: int) -> int:
+    """`every` or a little more: the least with which the last part of the run is nearly as long as the others."""
+    return next(size for size in count(min(every, steps)) if -steps % size <= size // 4)

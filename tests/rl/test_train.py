@@ -39,6 +39,13 @@ def test_the_reward_rises(tmp_path: Path, algorithm: str, seed: int) -> None:
     assert load(tmp_path / "rl").model.settings.vocab_size == 260
 
 
+def test_samples_of_a_step_are_answers_to_different_prompts(tmp_path: Path) -> None:
+    start = start_policy(tmp_path / "start")
+    main(tmp_path / "rl", settings(steps=1), start, PROMPTS, open_reward, is_shown=False)
+    asked = [record["prompt"] for record in read_metrics(tmp_path / "rl" / "samples.jsonl")]
+    assert len(set(asked)) == len(asked) > 1
+
+
 def test_the_first_update_finds_what_was_drawn(tmp_path: Path) -> None:
     start = start_policy(tmp_path / "start")
     main(

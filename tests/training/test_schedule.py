@@ -1,6 +1,6 @@
 import pytest
 
-from prosa.training import learning_rate_factor
+from prosa.training import divide_steps, learning_rate_factor
 
 SHAPE = {"steps": 100, "warmup_steps": 10, "cooldown_steps": 40, "final_fraction": 0.1}
 
@@ -28,3 +28,13 @@ def test_without_warmup_and_cooldown():
         learning_rate_factor(s, steps=5, warmup_steps=0, cooldown_steps=0, final_fraction=0) for s in range(1, 5)
     }
     assert factors == {1.0}
+
+
+def test_a_run_is_looked_at_in_equal_parts_that_end_with_it():
+    assert divide_steps(582, 145) == 146  # four times, not a fifth two steps before the end
+    assert divide_steps(551, 10) == 12
+    for steps in (1, 2, 19, 582, 2841):
+        for every in (1, 5, 145, 500, 10_000):
+            size = divide_steps(steps, every)
+            assert min(every, steps) <= size <= min(1.5 * every + 2, steps)
+            assert (steps - 1) % size + 1 >= 3 / 4 * size
