@@ -3,8 +3,8 @@
 A gradient step in a matrix is most useful when all its directions move alike; Muon therefore replaces the momentum
 by the nearest orthogonal matrix. Sources: Jordan et al. 2024, Muon: an optimizer for hidden layers (with the
 max(1, rows/columns)^0.5 scale); Amsel et al. 2025, The Polar Express (arXiv:2505.16932), for the polynomials that
-make a matrix orthogonal; Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization (arXiv:1711.05101),
-algorithm 2, for AdamW.
+make a matrix orthogonal; Zhang et al. 2026, Muon+ (arXiv:2602.21545), for the equal lengths after it; Loshchilov &
+Hutter 2019, Decoupled Weight Decay Regularization (arXiv:1711.05101), algorithm 2, for AdamW.
 """
 
 from collections.abc import Mapping
@@ -105,11 +105,11 @@ class MuonAdamW:
         gradients = torch.stack([p.grad for p in parameters if p.grad is not None])
         assert len(gradients) == len(parameters), "a block matrix got no gradient"
         momentum.lerp_(gradients, 1 - beta)
-        directions = orthogonalize(gradients.lerp_(momentum, beta), self.dtype)
+        directions = even_out(orthogonalize(gradients.lerp_(momentum, beta), self.dtype).float())
         rows, columns = parameters[0].shape
         scale = max(1.0, rows / columns) ** 0.5
         torch._foreach_mul_(parameters, 1 - rate * self.settings.weight_decay)
-        torch._foreach_add_(parameters, list(directions.float()), alpha=-rate * scale)
+        torch._foreach_add_(parameters, list(directions), alpha=-rate * scale)
 
     def state_tensors(self) -> dict[str, Tensor]:
         """All state by name: `muon.momentum.NAME`, `adamw.{exp_avg,exp_avg_sq,step}.NAME`."""
@@ -147,6 +147,17 @@ def orthogonalize(matrices: Float[Tensor, "N R C"], dtype: torch.dtype = torch.f
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, polynomial, x, beta=a)
     return x.mT if is_tall else x
+
+
+def even_out(directions: Float[Tensor, "N R C"]) -> Float[Tensor, "N R C"]:
+    """Each matrix with rows of equal length, or with columns where there are more of them; its norm stays.
+
+    An orthogonal matrix moves the more of the two unequally: some neurons far, some hardly.
+    """
+    rows, columns = directions.shape[-2:]
+    lengths: Tensor = torch.linalg.vector_norm(directions, dim=-1 if rows >= columns else -2, keepdim=True)
+    mean = lengths.square().mean(dim=(-2, -1), keepdim=True).sqrt()
+    return directions * (mean / lengths.clamp_min(1e-10))
 
 
 def gradient_norm(model: nn.Module) -> float:

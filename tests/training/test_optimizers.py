@@ -85,6 +85,24 @@ def test_a_matrix_without_direction_stays_nothing_and_one_of_rank_one_does_not_g
     assert 0.7 < found.float().norm() < 1.3
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((2, 24, 8), -1), ((2, 8, 8), -1), ((2, 8, 24), -2)])
+def test_evened_out_rows_or_columns_are_of_equal_length_and_the_norm_stays(shape, axis):
+    directions = orthogonalize(torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    found = optimizers.even_out(directions)
+    lengths = found.norm(dim=axis)
+    torch.testing.assert_close(lengths, lengths.mean(dim=-1, keepdim=True).expand_as(lengths))
+    torch.testing.assert_close(found.norm(dim=(-2, -1)), directions.norm(dim=(-2, -1)))
+    torch.testing.assert_close(nn.functional.normalize(found, dim=axis), nn.functional.normalize(directions, dim=axis))
+
+
+def test_what_has_no_gradient_is_not_moved_by_evening_out():
+    directions = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(1))
+    directions[0, 2] = 0
+    found = optimizers.even_out(directions)
+    assert not found[0, 2].any() and found.isfinite().all()
+    assert not optimizers.even_out(torch.zeros(1, 4, 3)).any()
+
+
 def test_without_a_rate_for_matrices_everything_is_torchs_adamw():
     ours, theirs = Tiny(), Tiny()
     settings = OptimizerSettings(matrix_learning_rate=0.0, learning_rate=0.01)
@@ -116,7 +134,9 @@ def test_muon_step_equals_formula():
     optimizer.step(0.5)
     momentum = 0.1 * gradient
     nesterov = 0.9 * momentum + 0.1 * gradient
-    direction = orthogonalize(nesterov[None])[0].float()
+    direction = orthogonalize(nesterov[None])[0]
+    columns = direction.square().sum(0)  # six rows of eight: columns come to one length
+    direction = direction * (columns.mean() / columns).sqrt()
     expected = before * (1 - 0.05 * 0.5) - 0.05 * direction * max(1, 6 / 8) ** 0.5
     torch.testing.assert_close(weight.detach(), expected)
 
