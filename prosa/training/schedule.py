@@ -1,4 +1,4 @@
-"""The learning rate's course over a run: warmup, stable, decay; and the steps at which a run looks up.
+"""The learning rate's course over a run: warmup, stable, decay; and how often a run evaluates, samples and saves.
 
 Source: Hu et al. 2024, MiniCPM (arXiv:2404.06395), section 4; the decay shape 1 - sqrt is from Haegele et al. 2024,
 Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations (arXiv:2405.18392), section 3.
