@@ -158,13 +158,13 @@ def _memorisation_table(memorisation: Mapping[str, Any], language: Language) -> 
 
 def _rows(values: Mapping[str, Any], groups: tuple[str, ...]) -> list[tuple[str, str, Mapping[str, Any], bool]]:
     """(group, label, what was measured, ends its group): the total, then every group that divides it."""
-    divided = [
-        (group, label, one, number == len(values[group]))
-        for group in groups
-        if len(values[group]) > 1
-        for number, (label, one) in enumerate(values[group].items(), start=1)
-    ]
-    return [("", "all", values["total"], True), *divided]
+    rows = [("", "all", values["total"], True)]
+    for group in groups:
+        # Source code is a kind and a language: it stands among the kinds.
+        items = [item for item in values[group].items() if item[0] != "code" or group != "by_language"]
+        if len(items) > 1:
+            rows += [(group, label, one, number == len(items)) for number, (label, one) in enumerate(items, start=1)]
+    return rows
 
 
 def _comparison_cells(one: Mapping[str, Any], is_share: bool, language: Language) -> list[str]:

@@ -99,6 +99,14 @@ def test_every_label_has_a_translation() -> None:
     assert said <= set(tables._PORTUGUESE)
 
 
+def test_source_code_is_one_row() -> None:
+    bits = EVALUATION["bits_per_byte"] | {"by_language": {"code": BITS, "en": BITS, "pt": BITS}}
+    text = render(evaluation_table({**EVALUATION, "bits_per_byte": bits}))
+    assert [line.split()[0] for line in text.splitlines() if "1.375" in line] == [
+        "all", "book", "article", "code", "conversation", "English", "Portuguese",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("part", ["xz", "cloze", "memorisation"])
 def test_parts_left_out(part) -> None:
     assert render(evaluation_table({**EVALUATION, part: None}))
