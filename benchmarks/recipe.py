@@ -86,11 +86,14 @@ def write_recipe(record: dict[str, Any]) -> str:
             settings = f"`{row['name']}` {row['factor'] * row['own']:.2g} instead of {row['own']:.2g}"
             change = f"{row['change']:+.1%}"
         rows.append((row["corpus"], settings, show_spread(row["bits_per_byte"], 3), change))
+    n_seeds = len(record["result"]["rows"][0]["bits_per_byte"]["values"])
+    of_one = "of one seed, and small ones may be chance (the log says how far seeds differ)"
+    changes = "means over the seeds" if n_seeds > 1 else of_one
     return "\n".join(
         (
             f"{_STEPS} steps of 16 rows of 256 tokens: a model of 2 x 128 reads books in two languages (vocabulary",
             "4,096), one of 3 x 192 the built-in town (2,048). All judged by the same part of their validation split;",
-            "changes are means over the seeds.\n",
+            f"changes are {changes}.\n",
             table(("text", "settings", "bits per byte", "beside the planner's own"), rows),
         )
     )
