@@ -44,7 +44,7 @@ def write_throughput(record: dict[str, Any]) -> str:
         peers = {way: rate for way, rate in rates.items() if way.startswith("transformers")}
         for way, one in found["ways"].items():
             share = rates[way] * found["flops_per_token"] / 1e9 / found["product_gflops"]
-            times = f"{ours / rates[way]:.2f}" if way in peers else ""
+            times = "" if way.startswith("prosa") else f"{ours / rates[way]:.2f}"
             parts = (f"{1000 * one['learn_seconds']:,.0f}", f"{1000 * one['update_seconds']:,.0f}")
             numbers = (f"{one['peak_megabytes']:,.0f}", f"{one['first_step_seconds'][0]:.1f}", f"{share:.0%}", times)
             rows.append((f"{case}, {way}", show_spread(one["tokens_per_second"], 0), *parts, *numbers))

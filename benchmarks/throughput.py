@@ -1,12 +1,14 @@
-"""Training steps a second at four sizes, beside the same models in transformers with AdamW, in whole processes.
+"""Training steps a second at four sizes, beside the same models in transformers and litgpt with AdamW.
 
-Both learn from the same random ids. What is timed are forward and backward of 4,096 tokens, and clipping with the
-optimizer; a step is four times the one and once the other, 16,384 tokens.
+In whole processes, litgpt's where a Python that has it is named. All learn from the same random ids. What is timed are
+forward and backward of 4,096 tokens, and clipping with the optimizer; a step is four times the one and once the other,
+16,384 tokens.
 """
 
 import json
 import statistics
 import sys
+from argparse import Namespace
 from typing import Any
 
 from benchmarks.limits import measure_products
@@ -23,11 +25,13 @@ WAYS = {
     "transformers bfloat16": ("transformers", "bfloat16"),
     "transformers float32, compiled": ("transformers", "float32", "--compiled"),
     "transformers bfloat16, compiled": ("transformers", "bfloat16", "--compiled"),
+    "litgpt float32, compiled": ("litgpt", "float32", "--compiled"),
+    "litgpt bfloat16, compiled": ("litgpt", "bfloat16", "--compiled"),
 }
-_CASES = [*((name, 256) for name in SHAPES), ("14M", 1024), ("124M", 1024)]
+_CASES = [(name, context_length) for context_length in (256, 1024) for name in SHAPES]
 
 
-def measure_case(name: str, context_length: int, seconds: float, rounds: int, threads: int) -> dict[str, Any]:
+def measure_case(name: str, context_length: int, seconds: float, rounds: int, chosen: Namespace) -> dict[str, Any]:
     """Every way in its turn, `rounds` times, each in a process of its own."""
     from prosa.model import flops_per_token
 
@@ -35,9 +39,12 @@ def measure_case(name: str, context_length: int, seconds: float, rounds: int, th
     problems: dict[str, str] = {}
     for _ in range(rounds):
         for way, (program, *words) in WAYS.items():
-            command = [sys.executable, "-m", f"benchmarks.throughput_{program}", name, str(context_length), *words]
+            python = chosen.litgpt_python if program == "litgpt" else sys.executable
+            if not python:
+                continue
+            command = [python, "-m", f"benchmarks.throughput_{program}", name, str(context_length), *words]
             try:
-                done = run_process([*command, "--seconds", str(seconds), "--threads", str(threads)])
+                done = run_process([*command, "--seconds", str(seconds), "--threads", str(chosen.threads)])
             except BenchmarkFailed as error:
                 problems[way] = str(error).strip().splitlines()[-1]
                 say(f"{name}, {context_length}: {way}: {problems[way]}")
@@ -64,13 +71,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser("throughput", __doc__)
     parser.set_defaults(seeds=2)
     parser.add_argument("--size", choices=tuple(SHAPES), help="only this one")
-    parser.add_argument("--threads", type=int, default=2, help="threads of both programs (default: 2)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of all programs (default: 2)")
+    parser.add_argument("--litgpt-python", default="", help="a Python that has litgpt and the same torch")
     chosen = read_words(parser, argv)
     cases = [case for case in _CASES if case[0] == (chosen.size or ("1M" if chosen.smoke else case[0]))]
     seconds, rounds = (0.1, 1) if chosen.smoke else (8.0, chosen.seeds)
     products = {name: measure_products(name, "bfloat16", seconds / 30)["up"] for name in {name for name, _ in cases}}
     found = {
-        f"{name}, {context_length}": measure_case(name, context_length, seconds, rounds, chosen.threads)
+        f"{name}, {context_length}": measure_case(name, context_length, seconds, rounds, chosen)
         | {"product_gflops": products[name]}
         for name, context_length in (cases[:1] if chosen.smoke else cases)
     }
