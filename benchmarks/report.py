@@ -62,6 +62,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("recipe", "Weight decay, rates and their course", recipe.write_recipe),
     ("planner", "Whether minutes are minutes", report_speed.write_planner),
     ("throughput", "Training steps, beside transformers", report_speed.write_throughput),
+    ("throughput_float32", "Training steps without fast bfloat16, beside litgpt too", report_speed.write_throughput),
     ("decoding", "Writing, beside transformers and llama.cpp", report_speed.write_decoding),
     ("startup", "Starting", report_small.write_startup),
     ("world", "The built-in town and the corpus", report_small.write_world),

@@ -59,6 +59,7 @@ def write_throughput(record: dict[str, Any]) -> str:
         memory = {way: one["peak_megabytes"] for way, one in found["ways"].items()}
         mine, least = memory[fastest], min(memory[way] for way in peers)
         verdicts.append(verdict(mine <= least, f"no more memory than any of the peer's at {case}: {mine / least:.2f}"))
+    peer = f" litgpt is {result['litgpt']}, in an environment of its own." if "litgpt" in result else ""
     head = (
         "model, context, program", "tokens/s", "learn, ms", "update, ms", "peak, MB", "first step, s",
         "of the matrix rate", "prosa's fastest is",
@@ -67,8 +68,8 @@ def write_throughput(record: dict[str, Any]) -> str:
         (
             "Training steps of 16,384 tokens: forward and backward of 4,096 (learn) four times, then clipping and the",
             f"optimizer (update), Muon with AdamW here and AdamW there; {result['threads']} threads. Spreads are of",
-            "single steps; the programs took turns. The matrix rate is that of the product d_model to d_ff in bfloat16",
-            "with 4,096 rows.\n",
+            "single steps; the programs took turns. The matrix rate is that of the product d_model to d_ff in",
+            f"{result.get('dtype', 'bfloat16')} with 4,096 rows.{peer}\n",
             table(head, rows),
             *notes,
             "",
