@@ -58,7 +58,10 @@ def write_throughput(record: dict[str, Any]) -> str:
             verdicts.append(verdict(share >= wanted, f"{wanted:.0%} of the matrix rate at {case}: {share:.1%}"))
         memory = {way: one["peak_megabytes"] for way, one in found["ways"].items()}
         mine, least = memory[fastest], min(memory[way] for way in peers)
-        verdicts.append(verdict(mine <= least, f"no more memory than any of the peer's at {case}: {mine / least:.2f}"))
+        words = f"no more memory than any of the peer's at {case}: {mine / least:.2f}"
+        # Until 1 December 2026 a peak could be that of the process that starts the others (docs/log.md).
+        is_own = len(set(memory.values())) == len(memory)
+        verdicts.append(verdict(mine <= least, words) if is_own else f"Memory at {case}: not measured.")
     peer = f" litgpt is {result['litgpt']}, in an environment of its own." if "litgpt" in result else ""
     head = (
         "model, context, program", "tokens/s", "learn, ms", "update, ms", "peak, MB", "first step, s",

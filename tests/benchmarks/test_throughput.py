@@ -41,6 +41,7 @@ def test_steps_are_held_against_transformers_and_shown_beside_litgpt() -> None:
     assert "**Missed**: 3 times transformers in float32 and 1.8 times its fastest at 14M, 256: 4.00 and 1.33." in page
     assert "**Missed**: 55% of the matrix rate at 14M, 256: 50.0%." in page
     assert "**Met**: no more memory than any of the peer's at 14M, 256: 0.62." in page
+    assert "not measured" not in page
     litgpt = next(line for line in page.splitlines() if "litgpt float32" in line)
     assert litgpt.endswith("| 1.25 |")
 
