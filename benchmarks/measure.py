@@ -65,6 +65,17 @@ def run_process(words: Sequence[str], *, environment: Mapping[str, str] | None =
     return Finished(seconds, done.stdout)
 
 
+def peak_bytes() -> int:
+    """The most memory that this process had, not the one that started it, with which `ru_maxrss` begins on Linux."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    import resource
+
+    # macOS counts bytes, the others kilobytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def prosa_words(*words: str | Path) -> list[str]:
     """The command line of a `prosa` verb in this Python."""
     return [sys.executable, "-m", "prosa", *map(str, words)]

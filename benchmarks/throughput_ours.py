@@ -2,12 +2,10 @@
 
 import argparse
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from benchmarks.measure import peak_bytes
 from benchmarks.shapes import settings_of
 
 # Of one forward and backward.
@@ -43,15 +41,6 @@ def time_steps(learn: Callable[[int], float], update: Callable[[], None], second
     while time.perf_counter() < end:
         times.append(step())
     print(json.dumps({"first": first, "times": times, "losses": losses, "peak_megabytes": peak_bytes() / 1e6}))
-
-
-def peak_bytes() -> int:
-    """The most memory this process had. On Linux `ru_maxrss` begins with that of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
-    # macOS counts bytes, the others kilobytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:

@@ -17,26 +17,7 @@ def test_nothing_is_measured_that_a_machine_only_imitates() -> None:
 
 
 def test_steps_are_held_against_transformers_and_shown_beside_litgpt() -> None:
-    page = write_throughput({
-        "result": {
-            "threads": 2,
-            "dtype": "float32",
-            "litgpt": "1.2.3 with torch 4.5.6",
-            "cases": {
-                "14M, 256": {
-                    "ways": {
-                        "prosa float32, compiled": _way(4000.0, 500.0),
-                        "transformers float32": _way(1000.0, 1000.0),
-                        "transformers float32, compiled": _way(3000.0, 800.0),
-                        "litgpt float32, compiled": _way(3200.0, 400.0),
-                    },
-                    "problems": {},
-                    "flops_per_token": 2e7,
-                    "product_gflops": 160.0,
-                }
-            },
-        }
-    })  # fmt: skip
+    page = _write_page((500.0, 1000.0, 800.0, 400.0))
     assert "in\nfloat32 with 4,096 rows. litgpt is 1.2.3 with torch 4.5.6" in page
     assert "**Missed**: 3 times transformers in float32 and 1.8 times its fastest at 14M, 256: 4.00 and 1.33." in page
     assert "**Missed**: 55% of the matrix rate at 14M, 256: 50.0%." in page
@@ -44,6 +25,29 @@ def test_steps_are_held_against_transformers_and_shown_beside_litgpt() -> None:
     assert "not measured" not in page
     litgpt = next(line for line in page.splitlines() if "litgpt float32" in line)
     assert litgpt.endswith("| 1.25 |")
+
+
+def test_a_peak_that_several_share_is_no_measurement() -> None:
+    page = _write_page((787.0, 1000.0, 787.0, 400.0))
+    assert "Memory at 14M, 256: not measured." in page
+    assert "no more memory" not in page
+
+
+def _write_page(megabytes: tuple[float, float, float, float]) -> str:
+    rates = {
+        "prosa float32, compiled": 4000.0,
+        "transformers float32": 1000.0,
+        "transformers float32, compiled": 3000.0,
+        "litgpt float32, compiled": 3200.0,
+    }
+    case = {
+        "ways": {way: _way(rates[way], peak) for way, peak in zip(rates, megabytes, strict=True)},
+        "problems": {},
+        "flops_per_token": 2e7,
+        "product_gflops": 160.0,
+    }
+    result = {"threads": 2, "dtype": "float32", "litgpt": "1.2.3 with torch 4.5.6", "cases": {"14M, 256": case}}
+    return write_throughput({"result": result})
 
 
 def _way(rate: float, megabytes: float) -> dict[str, Any]:
@@ -61,6 +65,6 @@ def _way(rate: float, megabytes: float) -> dict[str, Any]:
 def test_memory_is_that_of_the_process_and_not_of_the_one_that_started_it() -> None:
     held = bytearray(300_000_000)
     held[::4096] = b"\1" * len(held[::4096])
-    code = "from benchmarks.throughput_ours import peak_bytes; print(peak_bytes())"
+    code = "from benchmarks.measure import peak_bytes; print(peak_bytes())"
     peak = int(run_process([sys.executable, "-c", code]).stdout)
     assert 5_000_000 < peak < 100_000_000

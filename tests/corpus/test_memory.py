@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-# One process, so that its own peak is the whole of it. On Linux `ru_maxrss` begins with the peak of the process that
-# forked us, so VmHWM is asked; elsewhere `ru_maxrss` has to do, in bytes on macOS.
+# One process, so that its own peak is the whole of it.
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.measure import peak_bytes
 from prosa.corpus import CorpusSettings, ReadReport, SourceSettings, build_corpus, read_source
 source = SourceSettings(path=sys.argv[1], language="en")
 if sys.argv[2] == "read":
@@ -19,12 +19,7 @@ if sys.argv[2] == "read":
 else:
     corpus = build_corpus(CorpusSettings(sources=(source,)), Path(sys.argv[2]), workers=1)
     n_bytes = corpus.n_bytes("train") + corpus.n_bytes("validation")
-status = Path("/proc/self/status")
-if status.exists():
-    peak = int(status.read_text().split("VmHWM:")[1].split()[0])
-else:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-print(n_bytes, peak)
+print(n_bytes, peak_bytes() // 1024)
 """
 
 
